@@ -1,0 +1,3 @@
+//! Tests of the contract beyond its code.
+#[cfg(test)]
+mod registry;
