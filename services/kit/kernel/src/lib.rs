@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod clock;
+mod ctx;
+mod error;
+mod id;
+mod money;
+mod record;
+mod time;
+
+pub use clock::Clock;
+pub use ctx::{Ctx, FieldRights, Grants, Principal, RequestId, Scope, Tenant, TenantState, Via};
+pub use error::{BoxError, Error, Violation};
+pub use id::Id;
+pub use money::{Decimal, Money, decimal};
+pub use record::{Kind, RecordName};
+pub use time::{Date, Instant};
