@@ -1,0 +1,76 @@
+#![doc = include_str!("../README.md")]
+
+mod customer;
+mod fields;
+mod imports;
+
+use rapport_blobs::Blobs;
+use rapport_import::Imports;
+use rapport_kernel::Clock;
+use rapport_proto::customer::v1::{
+    customer_service_server::CustomerServiceServer, field_service_server::FieldServiceServer,
+    import_service_server::ImportServiceServer,
+};
+use rapport_runtime::{
+    health::ReadyCheck,
+    parts::{Parts, Worker},
+};
+use rapport_store::{Db, Step, keep_house};
+use tonic::service::Routes;
+
+pub use customer::{Customer, CustomerApi, CustomerImports};
+
+/// The schema of this service, step by step: that of imports, and its own.
+pub const MIGRATIONS: &[Step] =
+    &[rapport_import::MIGRATION, (1000, "customers", include_str!("../migrations/1000_customers.sql"))];
+
+/// What the service needs from whoever starts it.
+#[derive(Clone)]
+pub struct Env {
+    /// Its database, signed in as `rapport_customer`.
+    pub db: Db,
+    /// Where files are kept.
+    pub blobs: Blobs,
+    /// The clock.
+    pub clock: Clock,
+    /// How imports are worked on.
+    pub imports: rapport_import::Options,
+}
+
+/// The service's parts.
+pub fn parts(env: Env) -> Parts {
+    let Env { db, blobs, clock, imports } = env;
+    let db = db.with::<Customer>();
+    let imports = Imports::new(db.clone(), blobs, clock.clone(), imports).join(CustomerImports);
+    Parts {
+        name: "customer",
+        routes: Routes::new(CustomerServiceServer::new(CustomerApi::new(db.clone())))
+            .add_service(FieldServiceServer::new(fields::FieldApi { db: db.clone() }))
+            .add_service(ImportServiceServer::new(imports::ImportApi(imports.clone()))),
+        workers: vec![housekeeping(db.clone(), clock), importing(imports)],
+        ready: vec![ReadyCheck::new("customer database", move || {
+            let db = db.clone();
+            async move { Ok(db.ping().await?) }
+        })],
+    }
+}
+
+fn housekeeping(db: Db, clock: Clock) -> Worker {
+    Worker::new("customer housekeeping", move |stop| {
+        let (db, clock) = (db.clone(), clock.clone());
+        async move {
+            let kept = stop.run_until_cancelled(keep_house(&db, &clock, fields::RESOURCES)).await;
+            Ok(kept.unwrap_or(Ok(()))?)
+        }
+    })
+}
+
+fn importing(imports: Imports) -> Worker {
+    Worker::new("customer imports", move |stop| {
+        let imports = imports.clone();
+        async move {
+            imports.work(stop).await;
+            Ok(())
+        }
+    })
+}
