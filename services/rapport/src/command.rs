@@ -1,0 +1,6 @@
+//! What one does from a terminal, besides `up`.
+mod client;
+pub mod import;
+pub mod migrate;
+pub mod serve;
+pub mod tenant;

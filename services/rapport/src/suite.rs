@@ -1,0 +1,288 @@
+//! The suite: the chosen services and the gateway, put together in one process. `rapport up`, `rapport serve` and the tests
+//! differ only in what they choose and in where the databases are.
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use axum::Router;
+use rapport_blobs::Blobs;
+use rapport_gateway::{Gateway, Rate, Settings};
+use rapport_identity::Passwords;
+use rapport_kernel::{BoxError, Clock, Instant};
+use rapport_proto::identity::v1::{ListSigningKeysRequest, token_service_client::TokenServiceClient};
+use rapport_runtime::{
+    config::{Config, Database},
+    health::{Health, ReadyCheck},
+    parts::Parts,
+    server::{dispatch, remote, serve, serve_grpc},
+    shutdown::{Shutdown, Stage},
+    stack::{Stack, Upstream},
+    token::{KeySource, PublicKey, Verifier},
+};
+use rapport_store::{Db, Options};
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+
+/// What a process can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The edge: REST, gRPC and pages.
+    Gateway,
+    /// Tenants, people, roles, sessions, keys.
+    Identity,
+    /// Customers.
+    Customer,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Gateway, Self::Identity, Self::Customer];
+
+    /// The name in the configuration and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Identity => "identity",
+            Self::Customer => "customer",
+        }
+    }
+
+    /// The schema of its database; `None` for the gateway, which has none.
+    pub const fn migrations(self) -> Option<&'static [rapport_store::Step]> {
+        match self {
+            Self::Gateway => None,
+            Self::Identity => Some(rapport_identity::MIGRATIONS),
+            Self::Customer => Some(rapport_customer::MIGRATIONS),
+        }
+    }
+
+    async fn parts(
+        self,
+        config: &Config,
+        clock: &Clock,
+        passwords: &Passwords,
+    ) -> Result<Option<Parts>, BoxError> {
+        if self.migrations().is_none() {
+            return Ok(None);
+        }
+        let db = Db::connect(&options(self, config)?).await?;
+        let clock = clock.clone();
+        Ok(match self {
+            Self::Gateway => None,
+            Self::Identity => Some(
+                rapport_identity::parts(rapport_identity::Env {
+                    db,
+                    clock,
+                    cell: config.cell.clone(),
+                    region: config.region.clone(),
+                    passwords: passwords.clone(),
+                })
+                .await?,
+            ),
+            Self::Customer => Some(rapport_customer::parts(rapport_customer::Env {
+                db,
+                blobs: Blobs::open(&blobs(config)?, &clock).await?,
+                clock,
+                imports: rapport_import::Options::default(),
+            })),
+        })
+    }
+}
+
+/// How a role reaches its database.
+pub(crate) fn options(role: Role, config: &Config) -> Result<Options, BoxError> {
+    let database: &Database = config.databases.get(role.name()).ok_or_else(|| {
+        format!("the configuration names no database for {0}: set databases.{0}.url", role.name())
+    })?;
+    Ok(Options { url: database.url.expose_secret().to_owned(), pool_size: database.pool_size })
+}
+
+/// Where files are kept.
+fn blobs(config: &Config) -> Result<rapport_blobs::Settings, BoxError> {
+    let blobs = &config.blobs;
+    Ok(rapport_blobs::Settings {
+        url: blobs.url.clone().ok_or("the configuration names no place for files: set blobs.url")?,
+        endpoint: blobs.endpoint.clone(),
+        region: blobs.region.clone(),
+        access_key_id: blobs.access_key_id.clone(),
+        secret_access_key: blobs.secret_access_key.as_ref().map(|secret| secret.expose_secret().to_owned()),
+        allow_http: blobs.allow_http,
+    })
+}
+
+/// A process that serves.
+pub struct Suite {
+    /// Where the gateway listens, when it is among the roles.
+    pub gateway: Option<SocketAddr>,
+    /// Where the services listen for other processes, when that was asked for.
+    pub grpc: Option<SocketAddr>,
+    /// Each service of this process, below its layers, for whoever calls it without a network.
+    pub services: HashMap<String, Upstream>,
+    /// How it ends.
+    pub shutdown: Shutdown,
+}
+
+/// What to start.
+pub struct Plan {
+    /// The configuration.
+    pub config: Config,
+    /// Which roles.
+    pub roles: BTreeSet<Role>,
+    /// Where the gateway listens, when that was taken already; else it takes `config.listen`.
+    pub listener: Option<TcpListener>,
+    /// Whether other processes may call the services by gRPC, at `config.grpc`.
+    pub listen_grpc: bool,
+    /// Pages beside health: metrics.
+    pub plain: Router,
+    /// The clock.
+    pub clock: Clock,
+    /// Where passwords are hashed.
+    pub passwords: Passwords,
+}
+
+impl Suite {
+    /// Starts the roles and serves as soon as it returns.
+    ///
+    /// # Errors
+    /// In words for the operator: what is missing or does not answer.
+    pub async fn start(plan: Plan) -> Result<Self, BoxError> {
+        let Plan { config, roles, listener, listen_grpc, plain, clock, passwords } = plan;
+        let mut shutdown = Shutdown::new();
+        let identity = Arc::new(std::sync::OnceLock::<Upstream>::new());
+        let internal = config.security.internal_secret.clone();
+        let source = key_source(identity.clone(), internal.as_ref().map(|s| s.expose_secret().to_owned()));
+        let verifier = Arc::new(Verifier::new(source, clock.clone()));
+        let stack = Stack::new(config.limits.clone(), verifier, internal.clone(), clock.clone())?;
+
+        let mut services = HashMap::new();
+        let mut checks: Vec<ReadyCheck> = Vec::new();
+        for role in &roles {
+            let Some(parts) = role.parts(&config, &clock, &passwords).await? else { continue };
+            let pool_size = options(*role, &config)?.pool_size;
+            services.insert(parts.name.to_owned(), stack.wrap(parts.routes, pool_size));
+            checks.extend(parts.ready);
+            for worker in parts.workers {
+                shutdown.run(Stage::Working, |stop| async move {
+                    worker.run(stop).await;
+                    Ok(())
+                });
+            }
+        }
+        let mut reachable = services.clone();
+        for (name, url) in &config.services {
+            if !reachable.contains_key(name) {
+                reachable.insert(name.clone(), remote(url)?);
+            }
+        }
+        match reachable.get("identity") {
+            Some(upstream) => drop(identity.set(upstream.clone())),
+            None => return Err("identity runs nowhere: add the role, or set services.identity".into()),
+        }
+
+        let health = Health::new(checks);
+        let gateway = if roles.contains(&Role::Gateway) {
+            let listener = match listener {
+                Some(listener) => listener,
+                None => bind(config.listen).await?,
+            };
+            Some(
+                listen(
+                    &config,
+                    listener,
+                    reachable,
+                    plain.clone().merge(health.router()),
+                    &clock,
+                    &mut shutdown,
+                )
+                .await?,
+            )
+        } else {
+            None
+        };
+        let grpc = if listen_grpc {
+            let listener = bind(config.grpc).await?;
+            let address = listener.local_addr()?;
+            let (upstream, health) = (dispatch(services.clone()), health.clone());
+            shutdown.run(Stage::Serving, |stop| async move {
+                serve_grpc(listener, upstream, plain, &health, stop.cancelled_owned()).await;
+                Ok(())
+            });
+            Some(address)
+        } else {
+            None
+        };
+        shutdown.on(Stage::Serving, move || async move { health.end() });
+        Ok(Self { gateway, grpc, services, shutdown })
+    }
+}
+
+/// Starts the gateway before `services`.
+async fn listen(
+    config: &Config,
+    listener: TcpListener,
+    services: HashMap<String, Upstream>,
+    extra: Router,
+    clock: &Clock,
+    shutdown: &mut Shutdown,
+) -> Result<SocketAddr, BoxError> {
+    let limits = &config.limits;
+    let secret = config.security.internal_secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+    let settings = Settings {
+        cookie_secure: config.security.cookie_secure,
+        allowed_origins: config.security.allowed_origins.clone(),
+        tenant_rate: Some(Rate::new(limits.tenant_requests_per_second, limits.tenant_burst)),
+        key_rate: Some(Rate::new(
+            limits.key_requests_per_second,
+            limits.key_requests_per_second.saturating_mul(2),
+        )),
+        deadline: std::time::Duration::from_secs(limits.request_timeout_seconds),
+        extra,
+        clock: clock.clone(),
+        ..Settings::new(secret.unwrap_or_default())
+    };
+    let upstreams =
+        services.into_iter().map(|(name, service)| (name, rapport_gateway::upstream(service))).collect();
+    let router = Gateway::new(settings, upstreams)?.into_router();
+    let address = listener.local_addr()?;
+    shutdown.run(Stage::Serving, |stop| async move {
+        serve(listener, router, stop.cancelled_owned()).await;
+        Ok(())
+    });
+    Ok(address)
+}
+
+/// Takes an address.
+///
+/// # Errors
+/// When it cannot be had; the text names it.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
+    TcpListener::bind(address).await.map_err(|error| format!("cannot listen at {address}: {error}").into())
+}
+
+/// Asks identity, here or elsewhere, for the keys that verify tokens.
+fn key_source(identity: Arc<std::sync::OnceLock<Upstream>>, secret: Option<String>) -> KeySource {
+    Arc::new(move || {
+        let (identity, secret) = (identity.clone(), secret.clone());
+        Box::pin(async move {
+            let upstream = identity.get().cloned().ok_or("identity is not there yet")?;
+            let mut request = tonic::Request::new(ListSigningKeysRequest {});
+            if let Some(secret) = secret {
+                request.metadata_mut().insert("rapport-internal", secret.parse()?);
+            }
+            let keys = TokenServiceClient::new(upstream).list_signing_keys(request).await?.into_inner().keys;
+            keys.into_iter()
+                .map(|key| {
+                    Ok(PublicKey {
+                        kid: key.id,
+                        key: key.public_key.try_into().map_err(|_| "a public key does not have 32 bytes")?,
+                        expires_at: key
+                            .expire_time
+                            .and_then(|time| Instant::from_parts(time.seconds, time.nanos)),
+                    })
+                })
+                .collect()
+        })
+    })
+}

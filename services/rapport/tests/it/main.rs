@@ -1,0 +1,9 @@
+//! The binary as a person uses it: real processes with private servers.
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod installation;
+#[cfg(test)]
+mod tour;
+#[cfg(test)]
+mod up;

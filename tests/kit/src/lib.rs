@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot get its world fails")]
+
+mod caller;
+mod databases;
+mod dynamic;
+mod sample;
+mod tenant;
+mod world;
+
+pub use caller::{Caller, json};
+pub use databases::Databases;
+pub use dynamic::call;
+pub use sample::{Ids, sample};
+pub use tenant::{PASSWORD, Tenant};
+pub use world::{Options, World};
