@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod blobs;
+mod error;
+mod key;
+mod open;
+mod put;
+mod unfinished;
+
+pub use blobs::Blobs;
+pub use key::Key;
+pub use open::Settings;
+pub use put::Written;

@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+
+mod actions;
+mod bind;
+mod collect;
+mod dialect;
+mod download;
+mod engine;
+mod feed;
+mod header;
+mod import;
+mod importable;
+mod issues;
+mod manage;
+mod mapping;
+mod pace;
+mod rows;
+mod run;
+mod run_as;
+mod state;
+mod suggest;
+mod undo;
+mod upload;
+mod work;
+mod worker;
+
+pub use download::Pieces;
+pub use engine::{Imports, Options};
+pub use import::{Column, FileInfo, Import, Progress};
+pub use importable::{EXTERNAL_ID, ExistingPolicy, Importable, Outcome, Problem, Target, Undo, Written};
+pub use mapping::{Mapping, Origin};
+pub use state::{Phase, State};
+
+/// The step that a service whose resources can be imported adds to its own.
+pub const MIGRATION: rapport_store::Step = (500, "imports", include_str!("../migrations/0500_imports.sql"));

@@ -1,0 +1,401 @@
+//! Working on one import: batch after batch, each one transaction that holds records, issues and progress.
+//!
+//! So a crash loses at most the batch in hand, and whoever goes on begins where the last committed one ended. The import's
+//! row is the fence: every batch locks it, finds it in the state and at the place that it expects, or leaves.
+use std::{
+    collections::HashSet,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rapport_kernel::{Ctx, Error};
+use rapport_store::TenantTx;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    Import, Imports,
+    bind::{Binding, Read},
+    collect::{self, Found},
+    feed::Feed,
+    import::Progress,
+    importable::{Importable, Problem},
+    issues::Issue,
+    pace::Pace,
+    rows::{Place, Rows},
+    state::{Phase, State},
+    undo,
+    work::{self, Held},
+};
+
+/// A batch that meets somebody else's change is tried so many times before it is taken apart.
+pub(crate) const TRIES: u32 = 3;
+/// So many rows, one after the other, that fail by a fault of ours end the import: it is not the rows' fault then.
+const FAULTS: u32 = 20;
+/// Issues of a dry run that are listed; all are counted. A run lists every one.
+const MOST_LISTED: usize = 10_000;
+/// Seconds to wait for a tenant that is not served, or not written, for now.
+const LATER: i64 = 60;
+
+/// An import that is held, and what it takes to work on it.
+pub(crate) struct Job {
+    pub(crate) imports: Imports,
+    pub(crate) ctx: Ctx,
+    pub(crate) held: Held,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How the work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There is nothing more to do, or somebody else does it.
+    Over,
+    /// This process stops; others may go on at once.
+    Stopped,
+    /// It cannot go on for so many seconds.
+    Later(i64),
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There are more.
+    On,
+    /// It was the last.
+    Last,
+    /// The import is not ours any more: cancelled, or taken over.
+    Lost,
+}
+
+/// Why a batch failed.
+pub(crate) enum Trouble {
+    /// Every row would fail so.
+    Whole(Error),
+    /// A row may be at fault.
+    Batch(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Batch(error)
+    }
+}
+
+impl Job {
+    pub(crate) async fn begin(&self) -> Result<TenantTx, Error> {
+        self.imports.db().begin(&self.ctx).await
+    }
+
+    /// The import, locked, if it is still ours to do this with.
+    pub(crate) async fn fence(&self, tx: &mut TenantTx, phase: Phase) -> Result<Option<Import>, Error> {
+        let import = match tx.get_for_update::<Import>(self.held.import).await {
+            Ok(import) if import.state.work() == Some(phase) => import,
+            Ok(_) | Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let until = tx.now().plus_seconds(self.imports.options().lease_seconds);
+        Ok(work::hold(tx, self.held, until).await?.map(|_| import))
+    }
+}
+
+/// Works on an import until there is nothing more to do, waiting for what does not answer.
+///
+/// # Errors
+/// Those that the import fails by.
+pub(crate) async fn run<I: Importable>(importable: Arc<I>, job: Job) -> Result<End, Error> {
+    let mut pace = Pace::new(job.imports.options());
+    loop {
+        match pass(&importable, &job, &mut pace).await {
+            Err(Error::Unavailable(cause)) if pace.has_patience() => {
+                tracing::warn!(tenant.id = %job.ctx.tenant, import.id = %job.held.import, error = %cause, "an import waits");
+                pace.wait(&job.stop).await;
+            }
+            Err(Error::Rule { reason: "TENANT_NOT_SERVED" | "TENANT_READ_ONLY", .. }) => {
+                return Ok(End::Later(LATER));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Works on from where the database says that the import stands.
+async fn pass<I: Importable>(importable: &Arc<I>, job: &Job, pace: &mut Pace) -> Result<End, Error> {
+    let mut tx = job.begin().await?;
+    let import = tx.get::<Import>(job.held.import).await?;
+    tx.finish().await?;
+    match import.state.work() {
+        None => Ok(End::Over),
+        Some(Phase::Undo) => undo::undo(importable, job, import, pace).await,
+        Some(phase) => rows(importable, job, import, phase, pace).await,
+    }
+}
+
+async fn rows<I: Importable>(
+    importable: &Arc<I>,
+    job: &Job,
+    mut import: Import,
+    phase: Phase,
+    pace: &mut Pace,
+) -> Result<End, Error> {
+    if phase == Phase::Check && import.progress != Progress::default() {
+        // A dry run writes nothing, so it begins again; then it knows of every row which others it has met.
+        match begin_again(job).await? {
+            Some(begun) => import = begun,
+            None => return Ok(End::Over),
+        }
+    }
+    let file = import.file()?;
+    let at = import.next()?;
+    let mut run = Run {
+        importable,
+        job,
+        pace,
+        phase,
+        binding: Arc::new(Binding::of(&import)?),
+        at,
+        seen: HashSet::new(),
+        listed: 0,
+        faults: 0,
+    };
+    let mut next =
+        Some(read_ahead(Feed::new(job.imports.blobs(), job.ctx.tenant, file, at), run.pace.rows()));
+    while let Some(reading) = next {
+        let (feed, rows) = reading.await.map_err(Error::internal)??;
+        // The next rows are read while these are written.
+        next = (!rows.last).then(|| read_ahead(feed, run.pace.rows()));
+        match run.batch(&Arc::new(rows)).await? {
+            Step::On => {}
+            Step::Last | Step::Lost => return Ok(End::Over),
+        }
+        run.pace.rest().await;
+        if job.stop.is_cancelled() {
+            return Ok(End::Stopped);
+        }
+    }
+    Ok(End::Over)
+}
+
+fn read_ahead(mut feed: Feed, most: usize) -> AbortOnDropHandle<Result<(Feed, Rows), Error>> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let rows = feed.next(most).await?;
+        Ok((feed, rows))
+    }))
+}
+
+/// Puts a dry run back to its beginning.
+async fn begin_again(job: &Job) -> Result<Option<Import>, Error> {
+    let mut tx = job.begin().await?;
+    let Some(before) = job.fence(&mut tx, Phase::Check).await? else { return Ok(None) };
+    let after = Import { progress: Progress::default(), ..before.moved_on(tx.now()) };
+    Issue::forget(&mut tx, before.id).await?;
+    tx.update(&before, &after)?;
+    tx.finish().await?;
+    Ok(Some(after))
+}
+
+/// The run, or the dry run, of an import.
+struct Run<'r, I> {
+    importable: &'r Arc<I>,
+    job: &'r Job,
+    pace: &'r mut Pace,
+    phase: Phase,
+    binding: Arc<Binding>,
+    /// Where the next row lies: what was committed.
+    at: Place,
+    /// External ids that a dry run would have made records of, by digest: the next row with one of them meets that record.
+    seen: HashSet<u64>,
+    /// Issues that a dry run has listed.
+    listed: usize,
+    /// Rows that failed by a fault of ours, one after the other.
+    faults: u32,
+}
+
+impl<I: Importable> Run<'_, I> {
+    /// Writes a batch: as a whole where that goes, else in ever smaller parts, down to the row at fault, which is refused.
+    async fn batch(&mut self, rows: &Arc<Rows>) -> Result<Step, Error> {
+        let (mut from, mut size, mut tries) = (0, rows.len(), 0);
+        loop {
+            let range = from..rows.len().min(from + size.max(1));
+            let started = Instant::now();
+            let step = match self.transact(rows, range.clone()).await {
+                Ok(step) => {
+                    self.faults = 0;
+                    step
+                }
+                Err(Trouble::Whole(error)) => return Err(error),
+                Err(Trouble::Batch(error)) => match error {
+                    Error::Conflict | Error::Stale { .. } if tries < TRIES => {
+                        tries += 1;
+                        tokio::time::sleep(Duration::from_millis(5 << (2 * tries))).await;
+                        continue;
+                    }
+                    Error::Unavailable(_)
+                    | Error::Denied(_)
+                    | Error::Unauthenticated
+                    | Error::Exhausted { .. } => {
+                        return Err(error);
+                    }
+                    Error::Rule { reason: "TENANT_NOT_SERVED" | "TENANT_READ_ONLY", .. } => {
+                        return Err(error);
+                    }
+                    _ if range.len() > 1 => {
+                        (size, tries) = (range.len().div_ceil(8), 0);
+                        continue;
+                    }
+                    error => self.refuse(rows, from, error).await?,
+                },
+            };
+            if step != Step::On {
+                return Ok(step);
+            }
+            self.pace.measure(range.len(), started.elapsed());
+            (from, size, tries) = (range.end, size.saturating_mul(2), 0);
+            if from >= rows.len() {
+                return Ok(Step::On);
+            }
+        }
+    }
+
+    /// Writes some rows of a batch in a transaction; a dry run drops that, and writes what it found in another.
+    async fn transact(&mut self, rows: &Arc<Rows>, range: Range<usize>) -> Result<Step, Trouble> {
+        let mut tx = self.job.begin().await?;
+        if self.phase == Phase::Check {
+            let import = tx.get::<Import>(self.job.held.import).await?;
+            let found = self.collect(&mut tx, &import, rows, range.clone()).await?;
+            drop(tx);
+            return Ok(self.record(rows, range.end, found).await?);
+        }
+        let Some(before) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
+        let found = self.collect(&mut tx, &before, rows, range.clone()).await?;
+        Ok(self.finish(tx, before, rows, range.end, found).await?)
+    }
+
+    /// The import, locked, if it is still ours and where we left it.
+    async fn fence(&self, tx: &mut TenantTx) -> Result<Option<Import>, Error> {
+        let Some(import) = self.job.fence(tx, self.phase).await? else { return Ok(None) };
+        Ok((import.next()? == self.at).then_some(import))
+    }
+
+    async fn collect(
+        &self,
+        tx: &mut TenantTx,
+        import: &Import,
+        rows: &Arc<Rows>,
+        range: Range<usize>,
+    ) -> Result<Found, Trouble> {
+        let plan = self.importable.plan(tx, &self.binding.names()).map_err(Trouble::Whole)?;
+        let (importable, binding, rows) = (self.importable.clone(), self.binding.clone(), rows.clone());
+        let (ctx, all) = (self.job.ctx.clone(), rows.clone());
+        // Reading is work for the processor only: off the threads that serve other calls.
+        let reading =
+            tokio::task::spawn_blocking(move || binding.read(importable.as_ref(), &ctx, &plan, &all, range));
+        let ready = reading.await.map_err(|error| Error::internal(error.to_string()))?;
+        let mut found = Found::refused(ready.rejected, ready.issues);
+        for group in ready.groups {
+            let (marks, values): (Vec<_>, Vec<_>) =
+                group.into_iter().map(|Read { n, key, row }| ((n, key), row)).unzip();
+            if marks.is_empty() {
+                continue;
+            }
+            let outcomes = self.importable.write(tx, &import.source, import.policy(), values).await?;
+            if outcomes.len() != marks.len() {
+                let fault =
+                    format!("{} rows were written, but {} have an outcome", marks.len(), outcomes.len());
+                return Err(Trouble::Whole(Error::internal(fault)));
+            }
+            for ((n, key), outcome) in marks.into_iter().zip(outcomes) {
+                let met = key.is_some_and(|key| self.seen.contains(&key));
+                found.add(&self.binding, &rows, (n, key), outcome, met.then(|| import.policy()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Refuses a row that no transaction would take.
+    async fn refuse(&mut self, rows: &Arc<Rows>, n: usize, error: Error) -> Result<Step, Error> {
+        if let Error::Internal(cause) = &error {
+            let line = rows.get(n).map_or(0, |row| row.start.line);
+            tracing::error!(tenant.id = %self.job.ctx.tenant, import.id = %self.job.held.import, line, error = %cause,
+                "a row could not be written");
+            self.faults += 1;
+            if self.faults >= FAULTS {
+                return Err(error);
+            }
+        }
+        let issues = self.binding.issues_of(rows, n, &Problem::of(&error));
+        self.record(rows, n + 1, Found::refused(1, issues)).await
+    }
+
+    /// Writes what was found, and nothing else.
+    async fn record(&mut self, rows: &Rows, end: usize, found: Found) -> Result<Step, Error> {
+        let mut tx = self.job.begin().await?;
+        let Some(before) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
+        self.finish(tx, before, rows, end, found).await
+    }
+
+    /// Adds issues and progress to the transaction, and commits it.
+    async fn finish(
+        &mut self,
+        mut tx: TenantTx,
+        before: Import,
+        rows: &Rows,
+        end: usize,
+        mut found: Found,
+    ) -> Result<Step, Error> {
+        let place = end.checked_sub(1).and_then(|n| rows.after(n)).or(rows.end).unwrap_or(self.at);
+        let last = rows.last && end >= rows.len();
+        let mut after = before.moved_on(tx.now());
+        found.count(&mut after.progress);
+        after.progress.next = Some(place);
+        if self.phase == Phase::Check {
+            found.issues.truncate(MOST_LISTED.saturating_sub(self.listed));
+        }
+        let listed = found.issues.len();
+        Issue::collect(&mut tx, before.id, std::mem::take(&mut found.issues))?;
+        if last {
+            after.state = if self.phase == Phase::Check { State::Checked } else { State::Done };
+            if let Some(file) = &mut after.file {
+                file.rows = Some(after.progress.rows_done);
+            }
+            Import::save(&mut tx, &before, &after)?;
+            work::dequeue(&mut tx, before.id).await?;
+        } else {
+            tx.update(&before, &after)?;
+        }
+        if self.phase == Phase::Run {
+            collect::remember(&mut tx, before.id, found.written).await?;
+        } else {
+            self.seen.extend(found.keys);
+        }
+        tx.finish().await?;
+        self.at = place;
+        self.listed += listed;
+        Ok(if last { Step::Last } else { Step::On })
+    }
+}
+
+/// Marks an import that cannot go on, with why.
+///
+/// # Errors
+/// Those of the database; then the import stays as it is, until somebody takes it over.
+pub(crate) async fn fail(imports: &Imports, held: Held, why: &Error) -> Result<(), Error> {
+    let ctx = Ctx::system(held.tenant, imports.clock().clone());
+    let job = Job { imports: imports.clone(), ctx, held, stop: CancellationToken::new() };
+    let mut tx = job.begin().await?;
+    let import = tx.get::<Import>(held.import).await?;
+    let Some(phase) = import.state.work() else { return Ok(()) };
+    let Some(before) = job.fence(&mut tx, phase).await? else { return Ok(()) };
+    let after = Import { state: State::Failed, failure: why.to_string(), ..before.moved_on(tx.now()) };
+    Import::save(&mut tx, &before, &after)?;
+    work::dequeue(&mut tx, before.id).await?;
+    tx.finish().await
+}
+
+/// What an error says for the log: the cause of a fault, and of what is told to callers only the reason, since its text may
+/// speak of people.
+pub(crate) fn cause(error: &Error) -> String {
+    match error {
+        Error::Internal(cause) | Error::Unavailable(cause) => cause.to_string(),
+        other => other.reason().to_owned(),
+    }
+}

@@ -1,0 +1,45 @@
+#![doc = include_str!("../README.md")]
+
+mod attributes;
+pub mod audit;
+mod catalogue;
+pub mod contact_point;
+mod db;
+mod diff;
+mod error;
+mod etag;
+pub mod fields;
+mod house;
+mod list;
+pub mod mask;
+mod migrate;
+mod open;
+mod outbox;
+mod provision;
+mod read;
+mod redact;
+pub mod resource;
+mod shares;
+mod side;
+pub mod time;
+mod tx;
+mod writes;
+
+pub use attributes::{Attribute, Attributes, to_struct};
+pub use db::{Db, Options};
+pub use diff::{Diff, diff};
+pub use error::database;
+pub use etag::Etag;
+pub use house::keep_house;
+pub use list::{ListParams, Page};
+pub use migrate::{Step, migrate};
+pub use open::OpenTx;
+pub use outbox::{PARTS, part};
+pub use provision::provision;
+pub use read::Held;
+pub use redact::redact;
+pub use resource::Resource;
+pub use shares::{Share, ShareLevel};
+pub use side::ExternalId;
+pub use tx::TenantTx;
+pub use writes::Side;

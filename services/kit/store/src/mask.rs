@@ -1,0 +1,105 @@
+//! Field masks: which fields an update changes.
+use prost::{Message, Name};
+use prost_reflect::{DynamicMessage, Value};
+use prost_types::FieldMask;
+use rapport_kernel::{Ctx, Error, FieldRights};
+use rapport_proto::POOL;
+
+use crate::fields::cut;
+
+/// The paths that an update changes: those of the mask, or, where there is none, every field that is set (AIP-134).
+/// Custom fields are named one by one, `attributes.city`.
+///
+/// # Errors
+/// `Denied` for a field that the caller's roles let one read but not write; one that they hide is refused as unknown: here,
+/// and a custom one by `fields::apply_new` and `fields::apply_change`, which know what else there is.
+pub fn paths<M: Message + Name>(
+    ctx: &Ctx,
+    kind: &str,
+    message: &M,
+    mask: Option<&FieldMask>,
+) -> Result<Vec<String>, Error> {
+    let set = set_fields(message);
+    let paths: Vec<String> = match mask.filter(|mask| !mask.paths.is_empty()) {
+        Some(mask) => mask.paths.iter().flat_map(|path| spread(&set, path)).collect(),
+        None => set.into_iter().filter(|path| !["id", "etag"].contains(&path.as_str())).collect(),
+    };
+    let rights = &ctx.field_rights;
+    for path in paths.iter().filter(|_| !rights.is_empty()) {
+        if !may_read(rights, kind, path) {
+            if path.starts_with(CUSTOM) {
+                continue;
+            }
+            return Err(Error::invalid("update_mask", format!("there is no field `{}`", cut(path))));
+        }
+        if !may_write(rights, kind, path) {
+            return Err(Error::Denied(format!("field `{path}` may be read but not changed")));
+        }
+    }
+    Ok(paths)
+}
+
+/// What the names of custom fields begin with.
+const CUSTOM: &str = "attributes.";
+
+/// Whether the caller may read a field: a right on `revenue` covers its parts, `revenue.amount`.
+pub(crate) fn may_read(rights: &FieldRights, kind: &str, path: &str) -> bool {
+    with_parents(path).all(|path| rights.may_read(kind, path))
+}
+
+/// The same for writing.
+pub(crate) fn may_write(rights: &FieldRights, kind: &str, path: &str) -> bool {
+    with_parents(path).all(|path| rights.may_write(kind, path))
+}
+
+/// `a.b.c`, `a.b` and `a`.
+fn with_parents(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(parent, _)| parent))
+}
+
+/// `attributes` as a whole means each value that was sent. A path that came as JSON has lost its capitals, since that is how
+/// JSON writes masks (`attributes.monthlyCharges` arrives as `attributes.monthly_charges`): it means the value that was sent
+/// under the same letters.
+fn spread(set: &[String], path: &str) -> Vec<String> {
+    let sent = || set.iter().filter(|sent| sent.starts_with(CUSTOM));
+    if path == "attributes" {
+        return sent().cloned().collect();
+    }
+    let meant = if path.starts_with(CUSTOM) && !set.iter().any(|sent| sent == path) {
+        sent().find(|sent| letters(sent) == letters(path)).map_or(path, String::as_str)
+    } else {
+        path
+    };
+    vec![meant.to_owned()]
+}
+
+/// The name without capitals and `_`. No two custom fields of a resource have the same.
+pub(crate) fn letters(name: &str) -> String {
+    name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// The fields of a message that are set, custom ones by their keys.
+pub fn set_fields<M: Message + Name>(message: &M) -> Vec<String> {
+    let Some(message) = dynamic(message) else { return Vec::new() };
+    let mut paths = Vec::new();
+    for (field, value) in message.fields() {
+        match value {
+            Value::Message(attributes) if field.name() == "attributes" => {
+                if let Some(Value::Map(map)) = attributes.get_field_by_name("fields").as_deref() {
+                    let keys =
+                        map.keys().filter_map(|key| key.as_str()).map(|key| format!("attributes.{key}"));
+                    paths.extend(keys);
+                }
+            }
+            _ => paths.push(field.name().to_owned()),
+        }
+    }
+    paths.sort();
+    paths
+}
+
+/// A message as its descriptor sees it.
+pub(crate) fn dynamic<M: Message + Name>(message: &M) -> Option<DynamicMessage> {
+    let descriptor = POOL.get_message_by_name(&M::full_name())?;
+    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).ok()
+}

@@ -1,0 +1,186 @@
+//! A tenant's transaction: it reads under the caller's scope, collects what changes, and writes it in one statement.
+use std::sync::Arc;
+
+use prost::Message;
+use rapport_filter::Catalogue;
+use rapport_kernel::{Ctx, Error, Instant};
+use rapport_proto::Event;
+use serde::Serialize;
+use sqlx::PgConnection;
+use tonic::Response;
+use uuid::Uuid;
+
+use crate::{
+    OpenTx, Resource,
+    error::database,
+    fields::{Definition, TenantFields},
+    outbox::Outbox,
+    read::Sight,
+    side,
+    writes::{Side, Writes},
+};
+
+/// A transaction that only sees the rows of one tenant.
+#[derive(Debug)]
+pub struct TenantTx {
+    tx: OpenTx,
+    ctx: Ctx,
+    fields: Arc<TenantFields>,
+    writes: Writes,
+    outbox: Outbox,
+    /// The resources that the caller sees all of, as the policies read them.
+    seen: String,
+    /// Whether the policies were told more than that, for a record that leaves the caller's sight.
+    widened: bool,
+    /// Whether collected writes are on their way: when this stays, they were lost.
+    writing: bool,
+}
+
+impl TenantTx {
+    pub(crate) fn new(tx: OpenTx, ctx: Ctx, fields: Arc<TenantFields>, seen: String) -> Self {
+        let fields = fields.seen_by(&ctx.field_rights).map_or(fields, Arc::new);
+        let (writes, outbox) = (Writes::default(), Outbox::default());
+        Self { tx, ctx, fields, writes, outbox, seen, widened: false, writing: false }
+    }
+
+    /// The context of the call.
+    pub const fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
+    /// The tenant, as statements name it.
+    pub const fn tenant(&self) -> Uuid {
+        self.ctx.tenant.uuid()
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Instant {
+        self.ctx.now()
+    }
+
+    /// The connection, for statements of the service's own, after everything collected so far was written.
+    pub async fn conn(&mut self) -> Result<&mut PgConnection, Error> {
+        self.flush().await?;
+        if self.widened {
+            self.tell_seen(&self.seen.clone()).await?;
+            self.widened = false;
+        }
+        self.tx.conn()
+    }
+
+    /// The custom fields of a resource that are in use, each with what this caller may do with it.
+    pub fn custom_fields<R: Resource>(&self) -> &[Definition] {
+        self.fields.of(R::NAME)
+    }
+
+    /// Says that this transaction changes custom fields: from here on it knows them by their new version.
+    pub(crate) async fn change_fields(&mut self) -> Result<(), Error> {
+        let version = sqlx::query_scalar("SELECT rapport.change_fields()")
+            .fetch_one(self.tx.conn()?)
+            .await
+            .map_err(database)?;
+        self.fields = Arc::new(self.fields.at(version));
+        Ok(())
+    }
+
+    /// The fields of a resource that this caller may use, compiled and custom.
+    pub fn catalogue<R: Resource>(&self) -> Catalogue {
+        crate::catalogue::of::<R>(&self.ctx, &self.fields)
+    }
+
+    /// Collects a new record. It is written with the next read, or at the commit.
+    pub fn insert<R: Resource>(&mut self, record: &R) -> Result<(), Error> {
+        self.writes.insert(record)?;
+        side::follow(&mut self.writes, self.fields.of(R::NAME), None, record)
+    }
+
+    /// Collects the change of a record that was read for update in this transaction.
+    pub fn update<R: Resource>(&mut self, before: &R, after: &R) -> Result<(), Error> {
+        self.writes.update(after)?;
+        if before.owner() != after.owner() && self.sight::<R>()? != Sight::All {
+            self.writes.leaves_sight(R::NAME);
+        }
+        side::follow(&mut self.writes, self.fields.of(R::NAME), Some(before), after)
+    }
+
+    /// Collects a row of a side table, written as JSON under its columns' names.
+    pub fn side_insert(&mut self, side: Side, row: &impl Serialize) -> Result<(), Error> {
+        self.writes.side_insert(side, row)
+    }
+
+    /// Collects the deletion of the side row that has the key columns of `row`.
+    pub fn side_delete(&mut self, side: Side, row: &impl Serialize) -> Result<(), Error> {
+        self.writes.side_delete(side, row)
+    }
+
+    /// Collects an event about `record`; it leaves the service only if this transaction commits.
+    pub fn emit<R: Resource, E: Event>(&mut self, record: &R, event: &E) -> Result<(), Error> {
+        self.emit_changed(record, event, &[])
+    }
+
+    /// The same, for a change: `paths` names the fields that changed.
+    pub fn emit_changed<R: Resource, E: Event>(
+        &mut self,
+        record: &R,
+        event: &E,
+        paths: &[String],
+    ) -> Result<(), Error> {
+        self.outbox.push(&self.ctx, R::NAME, record.id(), record.version(), event, paths)
+    }
+
+    /// Writes what was collected, in one statement.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        if self.writes.is_empty() && self.outbox.is_empty() {
+            return Ok(());
+        }
+        self.write(None).await
+    }
+
+    /// Writes what was collected, keeps `answer` under the caller's request id, commits, and gives the answer back.
+    pub async fn commit<M: Message>(mut self, answer: M) -> Result<Response<M>, Error> {
+        match self.ctx.request_id {
+            Some(_) => self.write(Some(answer.encode_to_vec())).await?,
+            None => self.flush().await?,
+        }
+        self.end().await?;
+        Ok(Response::new(answer))
+    }
+
+    /// Writes what was collected and commits, where no one waits for an answer.
+    pub async fn finish(mut self) -> Result<(), Error> {
+        self.flush().await?;
+        self.end().await
+    }
+
+    async fn write(&mut self, answer: Option<Vec<u8>>) -> Result<(), Error> {
+        let writes = std::mem::take(&mut self.writes);
+        let outbox = std::mem::take(&mut self.outbox);
+        self.writing = true;
+        if writes.leave_sight() {
+            self.tell_seen(&writes.sight_for(&self.seen)).await?;
+            self.widened = true;
+        }
+        writes.execute(self.tx.conn()?, &self.ctx, self.fields.version, &outbox, answer).await?;
+        self.writing = false;
+        Ok(())
+    }
+
+    /// Tells the policies which resources are seen whole.
+    async fn tell_seen(&mut self, seen: &str) -> Result<(), Error> {
+        sqlx::query("SELECT set_config('rapport.all', $1, true)")
+            .bind(seen)
+            .execute(self.tx.conn()?)
+            .await
+            .map(drop)
+            .map_err(database)
+    }
+
+    async fn end(self) -> Result<(), Error> {
+        if self.writing {
+            return Err(Error::internal(
+                "a write of this transaction failed or was cut off, so nothing of it may stay",
+            ));
+        }
+        self.tx.commit().await
+    }
+}
