@@ -79,7 +79,10 @@ impl Resource for Gadget {
 
 /// What a test may do to the resource.
 #[derive(Clone, Default)]
-pub(crate) struct Sabotage(Option<Arc<dyn Fn(&str) -> Option<Error> + Send + Sync>>);
+pub(crate) struct Sabotage(Option<Fault>);
+
+/// By a row's name, the error that it makes.
+type Fault = Arc<dyn Fn(&str) -> Option<Error> + Send + Sync>;
 
 impl Sabotage {
     /// A row whose name makes `fault` give an error fails its whole batch by it, as a fault of the database would.
@@ -100,7 +103,7 @@ enum Slot {
     Name,
     Note,
     ExternalId,
-    Attribute(Definition),
+    Attribute(Box<Definition>),
 }
 
 /// What a row wants of a record; what is not mapped stays as it is.
@@ -165,7 +168,10 @@ impl Importable for Gadgets {
                     let key = other.trim_start_matches("attributes.");
                     let field = tx.custom_fields::<Gadget>().iter().find(|field| field.key == key);
                     Slot::Attribute(
-                        field.cloned().ok_or_else(|| Error::internal("a target without a field"))?,
+                        field
+                            .cloned()
+                            .map(Box::new)
+                            .ok_or_else(|| Error::internal("a target without a field"))?,
                     )
                 }
             })

@@ -54,6 +54,7 @@ impl World {
 
     pub(crate) async fn with(wishes: Wishes) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        #[expect(clippy::disallowed_methods, reason = "where tests learn of their server")]
         let url = std::env::var("RAPPORT_TEST_POSTGRES").expect(
             "RAPPORT_TEST_POSTGRES must hold the address of a PostgreSQL superuser; `make test` sets it",
         );
