@@ -31,7 +31,7 @@ up: ## Build Rapport, start it here with everything it needs, and say where it i
 test: ## Run all tests on real servers, which are started before and stopped after
 	deploy/tools/install cc postgres nats-server nextest
 	$(NEXTEST) --no-run $(ARGS)
-	$(if $(ARGS),,$(CARGO) test --doc --workspace $(LOCKED) --quiet)
+	$(if $(ARGS),,$(CARGO) test --doc --workspace --exclude rapport-proto $(LOCKED) --quiet)
 	rm -f $(OUT)/snapshots.seen && touch $(OUT)/snapshots.seen
 	INSTA_SNAPSHOT_REFERENCES_FILE=$(abspath $(OUT))/snapshots.seen \
 	$(OUT)/debug/with-servers -- $(NEXTEST) $(ARGS)

@@ -146,7 +146,7 @@ async fn constraints_and_comments_are_in_the_document() {
     assert_eq!(customer["attributes"]["type"], "object");
     assert_eq!(customer["type"]["$ref"], "#/components/schemas/customer.CustomerType");
     assert_eq!(schema("customer.CustomerType")["enum"][2], "CUSTOMER_TYPE_PERSON");
-    assert_eq!(schema("fields.Field")["properties"]["kind"]["not"]["enum"][0], "FIELD_KIND_UNSPECIFIED");
+    assert_eq!(schema("type.Share")["properties"]["level"]["not"]["enum"][0], "SHARE_LEVEL_UNSPECIFIED");
     assert_eq!(
         schema("fields.Field")["properties"]["labels"]["propertyNames"]["pattern"],
         "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$"

@@ -60,7 +60,8 @@ CREATE TABLE external_ids (
   record_id uuid NOT NULL,
   CONSTRAINT external_ids_key PRIMARY KEY (tenant_id, resource, source, external_id)
 );
-CREATE INDEX external_ids_record ON external_ids (tenant_id, resource, record_id);
+-- The record stands first: were the resource, the planner would take this index for look-ups by key while it knows no better.
+CREATE INDEX external_ids_record ON external_ids (tenant_id, record_id, resource);
 SELECT rapport.protect('external_ids');
 
 -- Custom fields: their definitions, the typed side tables of the indexed ones, and the keys of the unique ones.
@@ -341,7 +342,9 @@ END $$;
 CREATE FUNCTION rapport.taken(p_table regclass, p_ids uuid[]) RETURNS SETOF uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN QUERY EXECUTE format('SELECT id FROM %s WHERE tenant_id = $1 AND id = ANY($2)', p_table)
+  -- One by one: of a table that has just grown, the planner would else read all of the tenant's rows.
+  RETURN QUERY EXECUTE format('SELECT t.id FROM unnest($2) AS k (id) CROSS JOIN LATERAL
+    (SELECT id FROM %s WHERE tenant_id = $1 AND id = k.id LIMIT 1) t', p_table)
   USING current_setting('rapport.tenant')::uuid, p_ids;
 END $$;
 

@@ -13,7 +13,7 @@ use crate::{Resource, error::database};
 const PLATFORM: [&str; 4] = ["answers", "field_indexing", "outbox", "tenants"];
 
 /// The kit's own functions that run with more rights than their caller has.
-const DEFINERS: [&str; 9] = [
+const DEFINERS: [&str; 10] = [
     "answer",
     "change_fields",
     "emit",
@@ -22,6 +22,7 @@ const DEFINERS: [&str; 9] = [
     "index_field",
     "index_moved",
     "learn",
+    "refresh_statistics",
     "taken",
 ];
 
@@ -266,10 +267,12 @@ const RULES: &[(&str, &str)] = &[
            AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)",
     ),
     (
+        // Statistics are counted by the owner of the tables and by nobody else.
         "runs as a superuser, as the owner of the schema or with BYPASSRLS",
         "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
          JOIN pg_roles r ON r.oid = p.proowner
          WHERE p.prosecdef AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-           AND (r.rolsuper OR r.rolbypassrls OR r.rolname NOT IN ('rapport_platform', 'rapport_search'))",
+           AND (r.rolsuper OR r.rolbypassrls OR r.rolname NOT IN ('rapport_platform', 'rapport_search')
+             AND (n.nspname, p.proname, r.rolname) <> ('rapport', 'refresh_statistics', 'rapport_owner'))",
     ),
 ];

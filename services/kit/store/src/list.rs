@@ -151,23 +151,24 @@ impl Query {
                 self.tail(&mut sql, "u.", false);
             }
             _ => {
-                self.branch::<R>(&mut sql, tenant, true);
+                self.branch::<R>(&mut sql, tenant, self.filter.fields().is_empty());
                 self.tail(&mut sql, "t.", true);
             }
         }
         sql
     }
 
-    /// `SELECT … WHERE …`, without order. `all` says that everything is in sight: then an indexed order is walked along, and
-    /// each record met is read by its id, whatever the planner knows of the tables so far.
-    fn branch<R: Resource>(&self, sql: &mut QueryBuilder<Postgres>, tenant: Uuid, all: bool) {
+    /// `SELECT … WHERE …`, without order. `every` says that every record is asked for: then an indexed order is walked along,
+    /// and each record met is read by its id, whatever the planner knows of the tables so far. With a filter it has to choose:
+    /// what few records satisfy is found first and sorted then.
+    fn branch<R: Resource>(&self, sql: &mut QueryBuilder<Postgres>, tenant: Uuid, every: bool) {
         let (value, present) = self.sort_value();
         sql.push("SELECT ").push(qualified(R::COLUMNS));
         sql.push(format_args!(", {value} AS sort_value, {present} AS sort_present FROM "));
         match &self.order.field.source {
             Source::Indexed { field_id } => {
                 let side = side_table(&self.order.field.kind);
-                if all {
+                if every {
                     sql.push(format_args!(
                         "{side} a CROSS JOIN LATERAL (SELECT * FROM {} r WHERE r.tenant_id = ",
                         R::TABLE

@@ -196,10 +196,12 @@ impl TenantTx {
             ids.iter().map(|id| (id.source.clone(), id.external_id.clone())).unzip();
         let tenant = self.tenant();
         let rows: Vec<(String, String, Uuid)> = sqlx::query_as(
-            "SELECT e.source, e.external_id, e.record_id FROM external_ids e
-             JOIN unnest($3::text[], $4::text[]) AS k (source, external_id)
-               ON e.source = k.source AND e.external_id = k.external_id
-             WHERE e.tenant_id = $1 AND e.resource = $2",
+            // Key by key: a plan made while the table was small would else read all of it for each key when it has grown.
+            "SELECT e.source, e.external_id, e.record_id
+             FROM unnest($3::text[], $4::text[]) AS k (source, external_id)
+             CROSS JOIN LATERAL (SELECT source, external_id, record_id FROM external_ids
+               WHERE tenant_id = $1 AND resource = $2 AND source = k.source AND external_id = k.external_id
+               LIMIT 1) e",
         )
         .bind(tenant)
         .bind(R::NAME)
@@ -233,13 +235,17 @@ impl TenantTx {
         let mut results = Vec::with_capacity(records.len());
         for record in records {
             let is_new = record.version() == 1;
-            results.push(if is_new && !taken.insert(record.id()) {
+            let conflict = if is_new && taken.contains(&record.id()) {
                 Some(Error::AlreadyExists { resource: R::NAME.into(), problem: "its id is taken".into() })
             } else if is_live(*record) {
                 conflict(*record, &unique, &mut ids, &mut keys)
             } else {
                 None
-            });
+            };
+            if conflict.is_none() {
+                taken.insert(record.id());
+            }
+            results.push(conflict);
         }
         Ok(results)
     }
@@ -276,9 +282,9 @@ impl TenantTx {
         }
         let tenant = self.tenant();
         let rows: Vec<(Uuid, String, Uuid)> = sqlx::query_as(
-            "SELECT t.field_id, t.value, t.record_id FROM attribute_keys t
-             JOIN unnest($2::uuid[], $3::text[]) AS k (field_id, value) ON t.field_id = k.field_id AND t.value = k.value
-             WHERE t.tenant_id = $1",
+            "SELECT t.field_id, t.value, t.record_id FROM unnest($2::uuid[], $3::text[]) AS k (field_id, value)
+             CROSS JOIN LATERAL (SELECT field_id, value, record_id FROM attribute_keys
+               WHERE tenant_id = $1 AND field_id = k.field_id AND value = k.value LIMIT 1) t",
         )
         .bind(tenant)
         .bind(fields)
@@ -290,28 +296,28 @@ impl TenantTx {
     }
 }
 
+/// What of the record belongs to another one; if nothing, all of it belongs to this one from here on.
 fn conflict<R: Resource>(
     record: &R,
     unique: &[Definition],
     ids: &mut BTreeMap<ExternalId, Uuid>,
     keys: &mut BTreeMap<(Uuid, String), Uuid>,
 ) -> Option<Error> {
-    for id in record.external_ids() {
-        if *ids.entry(id.clone()).or_insert_with(|| record.id()) != record.id() {
-            let problem = format!("`{}` of `{}` belongs to another {}", id.external_id, id.source, R::NAME);
-            return Some(Error::AlreadyExists { resource: R::NAME.into(), problem });
-        }
+    let other = |holder: Option<&Uuid>| holder.is_some_and(|holder| *holder != record.id());
+    let exists = |problem| Some(Error::AlreadyExists { resource: R::NAME.into(), problem });
+    if let Some(id) = record.external_ids().iter().find(|id| other(ids.get(*id))) {
+        return exists(format!("`{}` of `{}` belongs to another {}", id.external_id, id.source, R::NAME));
     }
-    for field in unique {
-        let Some(value) = value(record, field).map(|value| key_text(field.kind, value)) else { continue };
-        if *keys.entry((field.id, value.clone())).or_insert_with(|| record.id()) != record.id() {
-            let problem = format!(
-                "another {} has the value `{value}` of `attributes.{}`, which is unique",
-                R::NAME,
-                field.key
-            );
-            return Some(Error::AlreadyExists { resource: R::NAME.into(), problem });
-        }
+    let values = unique.iter().filter_map(|field| Some((field, key_text(field.kind, value(record, field)?))));
+    let values: Vec<_> = values.map(|(field, value)| (field, (field.id, value))).collect();
+    if let Some((field, (_, value))) = values.iter().find(|(_, key)| other(keys.get(key))) {
+        let key = &field.key;
+        return exists(format!(
+            "another {} has the value `{value}` of `attributes.{key}`, which is unique",
+            R::NAME
+        ));
     }
+    ids.extend(record.external_ids().iter().map(|id| (id.clone(), record.id())));
+    keys.extend(values.into_iter().map(|(_, key)| (key, record.id())));
     None
 }

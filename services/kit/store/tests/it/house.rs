@@ -55,6 +55,26 @@ async fn indexes_are_built_and_old_answers_go() {
 }
 
 #[tokio::test]
+async fn statistics_of_tables_that_grew_are_counted_anew_by_their_owner() {
+    let world = World::new().await;
+    let db = world.db().await;
+    let ctx = boss(tenant());
+    let widgets: Vec<_> = (0..1_000).map(|n| crate::widget::Widget::new(&ctx, &format!("w{n}"))).collect();
+    crate::world::create(&db, &ctx, &widgets).await;
+    // PostgreSQL notes what was written within a second.
+    let begun = std::time::Instant::now();
+    while db.refresh_statistics().await.unwrap() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "nothing was counted");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let known: f32 = sqlx::query_scalar("SELECT reltuples FROM pg_class WHERE relname = 'widgets'")
+        .fetch_one(&mut world.admin().await)
+        .await
+        .unwrap();
+    assert_eq!(known, 1_000.0);
+}
+
+#[tokio::test]
 async fn a_database_that_is_gone_is_told() {
     let world = World::new().await;
     let db = world.db().await;

@@ -135,6 +135,10 @@ async fn a_page_reads_little_however_large_the_tenant() {
         (&mall.boss, "attributes.number > 500", "name", "", "widgets_name", 2_000),
         (&mall.boss, "", "attributes.number desc", "", "attribute_numbers_value", 700),
         (&mall.boss, half, by_number, "", "attribute_numbers_value", 4_000),
+        // Fifty of 50,000 are found first and sorted then.
+        (&mall.boss, "size == 7", "name", "", "widgets_size", 300),
+        (&mall.boss, "size == 7", by_number, "", "widgets_size", 1_000),
+        (&mall.boss, "attributes.number == 7", by_number, "", "attribute_numbers_value", 1_000),
         // 40 of one's own, and 1,000 shared ones that have to be sorted.
         (&mall.small, "", "", "", "widgets_owner", 6_000),
         (&mall.small, "", "name", "", "record_shares_principal", 6_000),
@@ -150,11 +154,11 @@ async fn a_page_reads_little_however_large_the_tenant() {
         assert!(plan.contains(index), "{params:?} without {index}: {plan}");
         assert!(blocks <= most, "{params:?} touched {blocks} blocks: {plan}");
     }
+    the_planner_expects_what_is_there(&mall).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_policies_predicate_does_not_count_twice() {
-    let mall = Mall::open().await;
+/// The policies name the tenant as the statements do, which must not count twice.
+async fn the_planner_expects_what_is_there(mall: &Mall) {
     let (plan, _) = mall.plan(&mall.boss, ListParams { order_by: "name", ..ListParams::default() }).await;
     // The policy's tenant and the statement's are compared once, before anything is read, ...
     assert!(plan.contains("One-Time Filter: ($0 = '"), "{plan}");

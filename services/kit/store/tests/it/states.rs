@@ -92,3 +92,17 @@ async fn first_calls_do_not_wait_for_each_other() {
     assert!(second.is_ok_and(|tx| tx.is_ok()), "the first call for a tenant holds up the second");
     drop(first);
 }
+
+#[tokio::test]
+async fn of_two_tokens_that_are_learnt_at_once_the_newer_stays() {
+    let world = World::new().await;
+    let db = world.db().await;
+    let ctx = boss(tenant());
+    create(&db, &ctx, &[Widget::new(&ctx, "a")]).await;
+    assert_eq!(reason(db.begin(&token(&ctx, TenantState::Suspended, 3)).await), "TENANT_NOT_SERVED");
+    // Somebody with an older token saw the state before that, and comes to tell it only now.
+    let mut late = crate::world::connect(&world.url("rapport_store")).await;
+    sqlx::query("SET ROLE rapport_service").execute(&mut late).await.unwrap();
+    sqlx::query("SELECT rapport.learn($1, 'active', 2)").bind(ctx.tenant).execute(&mut late).await.unwrap();
+    assert_eq!(reason(db.begin(&ctx).await), "TENANT_NOT_SERVED");
+}

@@ -226,7 +226,8 @@ async fn conflicts_are_told_row_by_row() {
     let twice = Widget::new(&ctx, "b").with_key("erp", "2");
     let rows = [
         Widget::new(&ctx, "fine").with_key("erp", "9"),
-        Widget::new(&ctx, "taken").with_key("erp", "1"),
+        Widget::new(&ctx, "taken").with_key("erp", "3").with_key("erp", "1"),
+        Widget::new(&ctx, "free again").with_key("erp", "3"),
         twice.clone(),
         Widget::new(&ctx, "after").with_key("erp", "2"),
         Widget { name: "same id".into(), external_ids: Vec::new(), ..twice.clone() },

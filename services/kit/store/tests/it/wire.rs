@@ -41,8 +41,11 @@ impl Wire {
         let all = seen.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&server).await.unwrap();
+                client.set_nodelay(true).unwrap();
+                server.set_nodelay(true).unwrap();
                 let (from_client, to_client) = client.into_split();
-                let (from_server, to_server) = TcpStream::connect(&server).await.unwrap().into_split();
+                let (from_server, to_server) = server.into_split();
                 tokio::spawn(asked(from_client, to_server, all.clone()));
                 tokio::spawn(answered(from_server, to_client, all.clone()));
             }
