@@ -20,6 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut config = prost_build::Config::new();
     config.enable_type_names();
+    // Their links and examples are not Rust.
+    config.disable_comments([".google", ".buf"]);
     config.bytes([".google.api.HttpBody"]);
     for large in
         ["CustomerChange.change.create", "CustomerChange.change.update", "CustomerChange.change.upsert"]

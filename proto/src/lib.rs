@@ -14,7 +14,7 @@ macro_rules! package {
 }
 
 /// Google's messages that the contract uses.
-#[expect(clippy::all, reason = "generated")]
+#[expect(missing_docs, reason = "generated")]
 pub mod google {
     /// `google.api`.
     pub mod api {

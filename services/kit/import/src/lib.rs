@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod actions;
+mod ahead;
 mod bind;
 mod collect;
 mod dialect;

@@ -11,11 +11,12 @@ use std::{
 
 use rapport_kernel::{Ctx, Error};
 use rapport_store::TenantTx;
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Import, Imports,
-    bind::{Binding, Read},
+    ahead::{Ahead, Reader},
+    bind::{Binding, Read, Ready},
     collect::{self, Found},
     feed::Feed,
     import::Progress,
@@ -86,15 +87,19 @@ impl Job {
         self.imports.db().begin(&self.ctx).await
     }
 
-    /// The import, locked, if it is still ours to do this with.
-    pub(crate) async fn fence(&self, tx: &mut TenantTx, phase: Phase) -> Result<Option<Import>, Error> {
+    /// The import, locked, if it is still ours to do this with, and the version of the tenant's custom fields.
+    pub(crate) async fn fence(
+        &self,
+        tx: &mut TenantTx,
+        phase: Phase,
+    ) -> Result<Option<(Import, i64)>, Error> {
         let import = match tx.get_for_update::<Import>(self.held.import).await {
             Ok(import) if import.state.work() == Some(phase) => import,
             Ok(_) | Err(Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         let until = tx.now().plus_seconds(self.imports.options().lease_seconds);
-        Ok(work::hold(tx, self.held, until).await?.map(|_| import))
+        Ok(work::hold(tx, self.held, until).await?.map(|version| (import, version)))
     }
 }
 
@@ -146,24 +151,25 @@ async fn rows<I: Importable>(
     }
     let file = import.file()?;
     let at = import.next()?;
+    let binding = Arc::new(Binding::of(&import)?);
     let mut run = Run {
         importable,
         job,
         pace,
         phase,
-        binding: Arc::new(Binding::of(&import)?),
+        reader: Reader::new(importable.clone(), binding.clone(), job.ctx.clone()),
+        binding,
         at,
         seen: HashSet::new(),
         listed: 0,
         faults: 0,
     };
-    let mut next =
-        Some(read_ahead(Feed::new(job.imports.blobs(), job.ctx.tenant, file, at), run.pace.rows()));
+    let feed = Feed::new(job.imports.blobs(), job.ctx.tenant, file, at);
+    let mut next = Some(run.reader.ahead(feed, run.pace.rows()));
     while let Some(reading) = next {
-        let (feed, rows) = reading.await.map_err(Error::internal)??;
-        // The next rows are read while these are written.
-        next = (!rows.last).then(|| read_ahead(feed, run.pace.rows()));
-        match run.batch(&Arc::new(rows)).await? {
+        let Ahead { feed, rows, ready } = reading.await.map_err(Error::internal)??;
+        next = (!rows.last).then(|| run.reader.ahead(feed, run.pace.rows()));
+        match run.batch(&rows, ready).await? {
             Step::On => {}
             Step::Last | Step::Lost => return Ok(End::Over),
         }
@@ -175,17 +181,10 @@ async fn rows<I: Importable>(
     Ok(End::Over)
 }
 
-fn read_ahead(mut feed: Feed, most: usize) -> AbortOnDropHandle<Result<(Feed, Rows), Error>> {
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let rows = feed.next(most).await?;
-        Ok((feed, rows))
-    }))
-}
-
 /// Puts a dry run back to its beginning.
 async fn begin_again(job: &Job) -> Result<Option<Import>, Error> {
     let mut tx = job.begin().await?;
-    let Some(before) = job.fence(&mut tx, Phase::Check).await? else { return Ok(None) };
+    let Some((before, _)) = job.fence(&mut tx, Phase::Check).await? else { return Ok(None) };
     let after = Import { progress: Progress::default(), ..before.moved_on(tx.now()) };
     Issue::forget(&mut tx, before.id).await?;
     tx.update(&before, &after)?;
@@ -194,11 +193,12 @@ async fn begin_again(job: &Job) -> Result<Option<Import>, Error> {
 }
 
 /// The run, or the dry run, of an import.
-struct Run<'r, I> {
+struct Run<'r, I: Importable> {
     importable: &'r Arc<I>,
     job: &'r Job,
     pace: &'r mut Pace,
     phase: Phase,
+    reader: Reader<I>,
     binding: Arc<Binding>,
     /// Where the next row lies: what was committed.
     at: Place,
@@ -212,38 +212,36 @@ struct Run<'r, I> {
 
 impl<I: Importable> Run<'_, I> {
     /// Writes a batch: as a whole where that goes, else in ever smaller parts, down to the row at fault, which is refused.
-    async fn batch(&mut self, rows: &Arc<Rows>) -> Result<Step, Error> {
+    async fn batch(
+        &mut self,
+        rows: &Arc<Rows>,
+        mut ready: Option<(i64, Ready<I::Row>)>,
+    ) -> Result<Step, Error> {
         let (mut from, mut size, mut tries) = (0, rows.len(), 0);
         loop {
             let range = from..rows.len().min(from + size.max(1));
             let started = Instant::now();
-            let step = match self.transact(rows, range.clone()).await {
+            let attempt = self.transact(rows, range.clone(), ready.take()).await;
+            if attempt.is_err() {
+                self.reader.forget();
+            }
+            let step = match attempt {
                 Ok(step) => {
                     self.faults = 0;
                     step
                 }
                 Err(Trouble::Whole(error)) => return Err(error),
-                Err(Trouble::Batch(error)) => match error {
-                    Error::Conflict | Error::Stale { .. } if tries < TRIES => {
-                        tries += 1;
-                        tokio::time::sleep(Duration::from_millis(5 << (2 * tries))).await;
-                        continue;
-                    }
-                    Error::Unavailable(_)
-                    | Error::Denied(_)
-                    | Error::Unauthenticated
-                    | Error::Exhausted { .. } => {
-                        return Err(error);
-                    }
-                    Error::Rule { reason: "TENANT_NOT_SERVED" | "TENANT_READ_ONLY", .. } => {
-                        return Err(error);
-                    }
-                    _ if range.len() > 1 => {
-                        (size, tries) = (range.len().div_ceil(8), 0);
-                        continue;
-                    }
-                    error => self.refuse(rows, from, error).await?,
-                },
+                Err(Trouble::Batch(Error::Conflict | Error::Stale { .. })) if tries < TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(5 << (2 * tries))).await;
+                    continue;
+                }
+                Err(Trouble::Batch(error)) if !may_be_one(&error) => return Err(error),
+                Err(Trouble::Batch(_)) if range.len() > 1 => {
+                    (size, tries) = (range.len().div_ceil(8), 0);
+                    continue;
+                }
+                Err(Trouble::Batch(error)) => self.refuse(rows, from, error).await?,
             };
             if step != Step::On {
                 return Ok(step);
@@ -257,39 +255,48 @@ impl<I: Importable> Run<'_, I> {
     }
 
     /// Writes some rows of a batch in a transaction; a dry run drops that, and writes what it found in another.
-    async fn transact(&mut self, rows: &Arc<Rows>, range: Range<usize>) -> Result<Step, Trouble> {
+    async fn transact(
+        &mut self,
+        rows: &Arc<Rows>,
+        range: Range<usize>,
+        ahead: Option<(i64, Ready<I::Row>)>,
+    ) -> Result<Step, Trouble> {
         let mut tx = self.job.begin().await?;
         if self.phase == Phase::Check {
             let import = tx.get::<Import>(self.job.held.import).await?;
-            let found = self.collect(&mut tx, &import, rows, range.clone()).await?;
+            // It is fast enough without reading ahead, and so need not ask for the version of the fields.
+            self.reader.forget();
+            self.reader.plan(&tx, 0).map_err(Trouble::Whole)?;
+            let ready = self.reader.read(rows, range.clone()).await?;
+            self.reader.forget();
+            let found = self.collect(&mut tx, &import, rows, ready).await?;
             drop(tx);
             return Ok(self.record(rows, range.end, found).await?);
         }
-        let Some(before) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
-        let found = self.collect(&mut tx, &before, rows, range.clone()).await?;
+        let Some((before, version)) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
+        self.reader.plan(&tx, version).map_err(Trouble::Whole)?;
+        let ready = match ahead {
+            Some((known, ready)) if known == version => ready,
+            _ => self.reader.read(rows, range.clone()).await?,
+        };
+        let found = self.collect(&mut tx, &before, rows, ready).await?;
         Ok(self.finish(tx, before, rows, range.end, found).await?)
     }
 
     /// The import, locked, if it is still ours and where we left it.
-    async fn fence(&self, tx: &mut TenantTx) -> Result<Option<Import>, Error> {
-        let Some(import) = self.job.fence(tx, self.phase).await? else { return Ok(None) };
-        Ok((import.next()? == self.at).then_some(import))
+    async fn fence(&self, tx: &mut TenantTx) -> Result<Option<(Import, i64)>, Error> {
+        let Some((import, version)) = self.job.fence(tx, self.phase).await? else { return Ok(None) };
+        Ok((import.next()? == self.at).then_some((import, version)))
     }
 
+    /// Lets the resource collect what was read.
     async fn collect(
         &self,
         tx: &mut TenantTx,
         import: &Import,
-        rows: &Arc<Rows>,
-        range: Range<usize>,
+        rows: &Rows,
+        ready: Ready<I::Row>,
     ) -> Result<Found, Trouble> {
-        let plan = self.importable.plan(tx, &self.binding.names()).map_err(Trouble::Whole)?;
-        let (importable, binding, rows) = (self.importable.clone(), self.binding.clone(), rows.clone());
-        let (ctx, all) = (self.job.ctx.clone(), rows.clone());
-        // Reading is work for the processor only: off the threads that serve other calls.
-        let reading =
-            tokio::task::spawn_blocking(move || binding.read(importable.as_ref(), &ctx, &plan, &all, range));
-        let ready = reading.await.map_err(|error| Error::internal(error.to_string()))?;
         let mut found = Found::refused(ready.rejected, ready.issues);
         for group in ready.groups {
             let (marks, values): (Vec<_>, Vec<_>) =
@@ -305,7 +312,7 @@ impl<I: Importable> Run<'_, I> {
             }
             for ((n, key), outcome) in marks.into_iter().zip(outcomes) {
                 let met = key.is_some_and(|key| self.seen.contains(&key));
-                found.add(&self.binding, &rows, (n, key), outcome, met.then(|| import.policy()));
+                found.add(&self.binding, rows, (n, key), outcome, met.then(|| import.policy()));
             }
         }
         Ok(found)
@@ -329,7 +336,7 @@ impl<I: Importable> Run<'_, I> {
     /// Writes what was found, and nothing else.
     async fn record(&mut self, rows: &Rows, end: usize, found: Found) -> Result<Step, Error> {
         let mut tx = self.job.begin().await?;
-        let Some(before) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
+        let Some((before, _)) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
         self.finish(tx, before, rows, end, found).await
     }
 
@@ -374,6 +381,15 @@ impl<I: Importable> Run<'_, I> {
     }
 }
 
+/// Whether a single row, or a single record, may be at fault.
+pub(crate) fn may_be_one(error: &Error) -> bool {
+    match error {
+        Error::Unavailable(_) | Error::Denied(_) | Error::Unauthenticated | Error::Exhausted { .. } => false,
+        Error::Rule { reason, .. } => !["TENANT_NOT_SERVED", "TENANT_READ_ONLY"].contains(reason),
+        _ => true,
+    }
+}
+
 /// Marks an import that cannot go on, with why.
 ///
 /// # Errors
@@ -384,7 +400,7 @@ pub(crate) async fn fail(imports: &Imports, held: Held, why: &Error) -> Result<(
     let mut tx = job.begin().await?;
     let import = tx.get::<Import>(held.import).await?;
     let Some(phase) = import.state.work() else { return Ok(()) };
-    let Some(before) = job.fence(&mut tx, phase).await? else { return Ok(()) };
+    let Some((before, _)) = job.fence(&mut tx, phase).await? else { return Ok(()) };
     let after = Import { state: State::Failed, failure: why.to_string(), ..before.moved_on(tx.now()) };
     Import::save(&mut tx, &before, &after)?;
     work::dequeue(&mut tx, before.id).await?;

@@ -11,7 +11,7 @@ use crate::{
     Import,
     importable::{Importable, Undo, Written},
     pace::Pace,
-    run::{End, Job, Step, TRIES, cause},
+    run::{End, Job, Step, TRIES, cause, may_be_one},
     state::{Phase, State},
     work,
 };
@@ -58,15 +58,6 @@ pub(crate) async fn undo<I: Importable>(
     }
 }
 
-/// Whether a single record may be at fault.
-fn may_be_one(error: &Error) -> bool {
-    match error {
-        Error::Unavailable(_) | Error::Denied(_) | Error::Unauthenticated | Error::Exhausted { .. } => false,
-        Error::Rule { reason, .. } => !reason.starts_with("TENANT_"),
-        _ => true,
-    }
-}
-
 /// Takes back what was written to the next `size` records after `at`; says to which it came.
 async fn batch<I: Importable>(
     importable: &Arc<I>,
@@ -102,7 +93,7 @@ async fn leave(job: &Job, at: Option<Uuid>) -> Result<(Step, Option<Uuid>), Erro
 }
 
 async fn fence(job: &Job, tx: &mut TenantTx, at: Option<Uuid>) -> Result<Option<Import>, Error> {
-    let import = job.fence(tx, Phase::Undo).await?;
+    let import = job.fence(tx, Phase::Undo).await?.map(|(import, _)| import);
     Ok(import.filter(|import| import.progress.undone_to == at))
 }
 
