@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 use crate::{
     importable::{Importable, Target},
     issues::cut,
-    run::{self, End, Job},
+    job::{End, Job},
+    run,
 };
 
 /// How imports are worked on.

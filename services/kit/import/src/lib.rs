@@ -12,6 +12,7 @@ mod header;
 mod import;
 mod importable;
 mod issues;
+mod job;
 mod manage;
 mod mapping;
 mod pace;

@@ -9,12 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rapport_kernel::{Ctx, Error};
+use rapport_kernel::Error;
 use rapport_store::TenantTx;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Import, Imports,
+    Import,
     ahead::{Ahead, Reader},
     bind::{Binding, Read, Ready},
     collect::{self, Found},
@@ -22,51 +21,19 @@ use crate::{
     import::Progress,
     importable::{Importable, Problem},
     issues::Issue,
+    job::{End, Job, Step, TRIES, may_be_one},
     pace::Pace,
     rows::{Place, Rows},
     state::{Phase, State},
-    undo,
-    work::{self, Held},
+    undo, work,
 };
 
-/// A batch that meets somebody else's change is tried so many times before it is taken apart.
-pub(crate) const TRIES: u32 = 3;
 /// So many rows, one after the other, that fail by a fault of ours end the import: it is not the rows' fault then.
 const FAULTS: u32 = 20;
 /// Issues of a dry run that are listed; all are counted. A run lists every one.
 const MOST_LISTED: usize = 10_000;
 /// Seconds to wait for a tenant that is not served, or not written, for now.
 const LATER: i64 = 60;
-
-/// An import that is held, and what it takes to work on it.
-pub(crate) struct Job {
-    pub(crate) imports: Imports,
-    pub(crate) ctx: Ctx,
-    pub(crate) held: Held,
-    pub(crate) stop: CancellationToken,
-}
-
-/// How the work ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// There is nothing more to do, or somebody else does it.
-    Over,
-    /// This process stops; others may go on at once.
-    Stopped,
-    /// It cannot go on for so many seconds.
-    Later(i64),
-}
-
-/// How a batch ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// There are more.
-    On,
-    /// It was the last.
-    Last,
-    /// The import is not ours any more: cancelled, or taken over.
-    Lost,
-}
 
 /// Why a batch failed.
 pub(crate) enum Trouble {
@@ -79,27 +46,6 @@ pub(crate) enum Trouble {
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         Self::Batch(error)
-    }
-}
-
-impl Job {
-    pub(crate) async fn begin(&self) -> Result<TenantTx, Error> {
-        self.imports.db().begin(&self.ctx).await
-    }
-
-    /// The import, locked, if it is still ours to do this with, and the version of the tenant's custom fields.
-    pub(crate) async fn fence(
-        &self,
-        tx: &mut TenantTx,
-        phase: Phase,
-    ) -> Result<Option<(Import, i64)>, Error> {
-        let import = match tx.get_for_update::<Import>(self.held.import).await {
-            Ok(import) if import.state.work() == Some(phase) => import,
-            Ok(_) | Err(Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let until = tx.now().plus_seconds(self.imports.options().lease_seconds);
-        Ok(work::hold(tx, self.held, until).await?.map(|version| (import, version)))
     }
 }
 
@@ -378,40 +324,5 @@ impl<I: Importable> Run<'_, I> {
         self.at = place;
         self.listed += listed;
         Ok(if last { Step::Last } else { Step::On })
-    }
-}
-
-/// Whether a single row, or a single record, may be at fault.
-pub(crate) fn may_be_one(error: &Error) -> bool {
-    match error {
-        Error::Unavailable(_) | Error::Denied(_) | Error::Unauthenticated | Error::Exhausted { .. } => false,
-        Error::Rule { reason, .. } => !["TENANT_NOT_SERVED", "TENANT_READ_ONLY"].contains(reason),
-        _ => true,
-    }
-}
-
-/// Marks an import that cannot go on, with why.
-///
-/// # Errors
-/// Those of the database; then the import stays as it is, until somebody takes it over.
-pub(crate) async fn fail(imports: &Imports, held: Held, why: &Error) -> Result<(), Error> {
-    let ctx = Ctx::system(held.tenant, imports.clock().clone());
-    let job = Job { imports: imports.clone(), ctx, held, stop: CancellationToken::new() };
-    let mut tx = job.begin().await?;
-    let import = tx.get::<Import>(held.import).await?;
-    let Some(phase) = import.state.work() else { return Ok(()) };
-    let Some((before, _)) = job.fence(&mut tx, phase).await? else { return Ok(()) };
-    let after = Import { state: State::Failed, failure: why.to_string(), ..before.moved_on(tx.now()) };
-    Import::save(&mut tx, &before, &after)?;
-    work::dequeue(&mut tx, before.id).await?;
-    tx.finish().await
-}
-
-/// What an error says for the log: the cause of a fault, and of what is told to callers only the reason, since its text may
-/// speak of people.
-pub(crate) fn cause(error: &Error) -> String {
-    match error {
-        Error::Internal(cause) | Error::Unavailable(cause) => cause.to_string(),
-        other => other.reason().to_owned(),
     }
 }

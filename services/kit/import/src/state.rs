@@ -119,7 +119,7 @@ impl Action {
     /// # Errors
     /// `Rule` when this cannot be done with an import in this state; the text says what can.
     pub(crate) fn allow(self, state: State, phase: Phase) -> Result<(), Error> {
-        let refuse = |reason, message: &str| Err(Error::rule(reason, message));
+        let rule = |reason, message: &str| Err(Error::rule(reason, message));
         match (state, phase, self) {
             // What was never written can be prepared anew; a dry run that failed wrote nothing.
             (State::Waiting, _, Self::Update | Self::Upload)
@@ -135,39 +135,39 @@ impl Action {
             | (State::Done | State::Cancelled, _, Self::Undo) => Ok(()),
 
             (State::Waiting, _, Self::DryRun | Self::Start) => {
-                refuse("IMPORT_WAITING", "the import has no file yet; upload one first")
+                rule("IMPORT_WAITING", "the import has no file yet; upload one first")
             }
-            (State::Checking | State::Running, _, _) => refuse(
+            (State::Checking | State::Running, _, _) => rule(
                 "IMPORT_RUNNING",
                 "the import is being worked on; wait until it is done, or cancel it first",
             ),
             (State::Undoing, _, _) => {
-                refuse("IMPORT_UNDOING", "the import is being undone; wait until it is over")
+                rule("IMPORT_UNDOING", "the import is being undone; wait until it is over")
             }
             (State::Undone, _, _) => {
-                refuse("IMPORT_UNDONE", "the import was undone; bring the file in again as another import")
+                rule("IMPORT_UNDONE", "the import was undone; bring the file in again as another import")
             }
-            (_, _, Self::Cancel) => refuse("IMPORT_NOT_RUNNING", "the import is not being worked on"),
+            (_, _, Self::Cancel) => rule("IMPORT_NOT_RUNNING", "the import is not being worked on"),
             (
                 State::Waiting | State::Ready | State::Checked | State::Failed,
                 Phase::None | Phase::Check,
                 Self::Undo,
-            ) => refuse("IMPORT_NOT_STARTED", "the import has written nothing yet"),
+            ) => rule("IMPORT_NOT_STARTED", "the import has written nothing yet"),
             (State::Waiting | State::Ready | State::Checked, _, Self::Undo) => {
-                refuse("IMPORT_NOT_STARTED", "the import has written nothing yet")
+                rule("IMPORT_NOT_STARTED", "the import has written nothing yet")
             }
             (State::Failed, Phase::Undo, _) => {
-                refuse("IMPORT_UNDOING", "the import's undo has begun and failed; undo it again, to its end")
+                rule("IMPORT_UNDOING", "the import's undo has begun and failed; undo it again, to its end")
             }
             (State::Failed, _, _) => {
-                refuse("IMPORT_STARTED", "rows were written already; start it again to go on, or undo it")
+                rule("IMPORT_STARTED", "rows were written already; start it again to go on, or undo it")
             }
-            (State::Cancelled, _, _) => refuse(
+            (State::Cancelled, _, _) => rule(
                 "IMPORT_CANCELLED",
                 "the import was cancelled; undo it, or bring the file in again as another import",
             ),
             (State::Done, _, _) => {
-                refuse("IMPORT_DONE", "the import is done; bring other rows in as another import")
+                rule("IMPORT_DONE", "the import is done; bring other rows in as another import")
             }
         }
     }

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::{
     Import,
     importable::{Importable, Undo, Written},
+    job::{End, Job, Step, TRIES, cause, may_be_one},
     pace::Pace,
-    run::{End, Job, Step, TRIES, cause, may_be_one},
     state::{Phase, State},
     work,
 };

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Import, Imports,
     engine::Joined,
-    run::{self, End, Job},
+    job::{self, End, Job},
     run_as::RunAs,
     work::{self, Held},
 };
@@ -45,7 +45,7 @@ impl Imports {
             Err(error) => {
                 // It is asked again soon; while the database is away others say so louder.
                 tracing::warn!(
-                    error = run::cause(&error),
+                    error = job::cause(&error),
                     "imports that are to be worked on could not be looked up"
                 );
                 None
@@ -64,14 +64,14 @@ impl Imports {
                 work::release(self.db(), held, self.clock().now().plus_seconds(seconds)).await
             }
             Err(error) => {
-                let cause = run::cause(&error);
+                let cause = job::cause(&error);
                 tracing::error!(tenant.id = %held.tenant, import.id = %held.import, error = cause, "an import failed");
-                run::fail(self, held, &error).await
+                job::fail(self, held, &error).await
             }
         };
         if let Err(error) = left {
             // The lease runs out, and somebody tries again.
-            let cause = run::cause(&error);
+            let cause = job::cause(&error);
             tracing::warn!(tenant.id = %held.tenant, import.id = %held.import, error = cause, "an import was left");
         }
     }

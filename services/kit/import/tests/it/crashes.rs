@@ -99,7 +99,7 @@ async fn two_workers_do_not_step_on_each_other() {
 async fn a_lease_is_taken_over_when_it_has_run_out_and_not_before() {
     // The first process hangs in the middle of a batch, with nothing in the database that would stop another.
     let world = World::with(Wishes {
-        options: Some(Options { batch_rows: 10, lease_seconds: 30, ..options() }),
+        options: Some(Options { batch_rows: 10, lease_seconds: 30, parallel: 1, ..options() }),
         sabotage: Sabotage::new(|name| {
             (name == "gadget 0000015").then_some(Error::Unavailable("hangs".into()))
         }),
@@ -182,7 +182,7 @@ async fn one_bad_row_does_not_block_the_others() {
         sabotage: Sabotage::new(move |name| match name {
             "gadget 0000333" => Some(Error::Conflict),
             "gadget 0000334" => Some(Error::internal("boom")),
-            "gadget 0000700" => Some(Error::rule("TOO_HEAVY", "is too heavy")),
+            "gadget 0000700" => Some(Error::invalid("note", "is too heavy")),
             "gadget 0000001" => {
                 counted.fetch_add(1, Ordering::Relaxed);
                 None

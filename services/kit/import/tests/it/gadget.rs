@@ -158,7 +158,7 @@ impl Importable for Gadgets {
         let known = self.targets(tx);
         let slots = targets.iter().map(|name| {
             if !known.iter().any(|target| target.name == *name) {
-                return Err(Error::rule("TARGET_GONE", format!("there is no target `{name}` any more")));
+                return Err(Error::invalid("mappings", format!("there is no target `{name}` any more")));
             }
             Ok(match *name {
                 "display_name" => Slot::Name,

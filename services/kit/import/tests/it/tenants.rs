@@ -169,7 +169,7 @@ async fn a_field_that_goes_away_in_the_middle_ends_the_import_and_coming_back_it
     worker.stop().await;
     assert_eq!(
         (state(&failed), failed.failure.as_str()),
-        (ImportState::Failed, "there is no target `attributes.city` any more")
+        (ImportState::Failed, "mappings: there is no target `attributes.city` any more")
     );
     let refused = world.start(&import.id).await.unwrap_err();
     assert!(refused.to_string().contains("there is no `attributes.city`"), "{refused}");

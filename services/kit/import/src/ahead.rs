@@ -1,0 +1,92 @@
+//! Reading ahead: while a batch is being written, the next one is cut out of the file and its values are read, so that the
+//! database and this process work at the same time.
+//!
+//! Values are read by a plan, which speaks of custom fields as they were when it was made. The database says in each batch
+//! as of which version they are; what was read as of another version is read again. A plan is only kept from batches that
+//! were committed, since the database commits none that knows the fields by another version than its own.
+use std::{ops::Range, sync::Arc};
+
+use rapport_kernel::{Ctx, Error};
+use rapport_store::TenantTx;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    bind::{Binding, Ready},
+    feed::Feed,
+    importable::Importable,
+    rows::Rows,
+};
+
+/// Rows that were read ahead.
+pub(crate) struct Ahead<R> {
+    pub(crate) feed: Feed,
+    pub(crate) rows: Arc<Rows>,
+    /// Their values, as of a version of the custom fields; `None` while no plan is known.
+    pub(crate) ready: Option<(i64, Ready<R>)>,
+}
+
+/// Reads the values of rows.
+pub(crate) struct Reader<I: Importable> {
+    importable: Arc<I>,
+    binding: Arc<Binding>,
+    ctx: Ctx,
+    plan: Option<(i64, Arc<I::Plan>)>,
+}
+
+impl<I: Importable> Reader<I> {
+    pub(crate) const fn new(importable: Arc<I>, binding: Arc<Binding>, ctx: Ctx) -> Self {
+        Self { importable, binding, ctx, plan: None }
+    }
+
+    /// Makes a plan as of a version of the custom fields, where there is none yet.
+    ///
+    /// # Errors
+    /// Those that the whole import fails by.
+    pub(crate) fn plan(&mut self, tx: &TenantTx, version: i64) -> Result<(), Error> {
+        if self.plan.as_ref().is_none_or(|(known, _)| *known != version) {
+            self.plan = Some((version, Arc::new(self.importable.plan(tx, &self.binding.names())?)));
+        }
+        Ok(())
+    }
+
+    /// Forgets the plan: its batch was not committed.
+    pub(crate) fn forget(&mut self) {
+        self.plan = None;
+    }
+
+    /// Reads some rows by the plan.
+    pub(crate) async fn read(&self, rows: &Arc<Rows>, range: Range<usize>) -> Result<Ready<I::Row>, Error> {
+        let (_, plan) = self.plan.clone().ok_or_else(|| Error::internal("rows are read without a plan"))?;
+        let (importable, binding) = (self.importable.clone(), self.binding.clone());
+        let (rows, ctx) = (rows.clone(), self.ctx.clone());
+        // Work for the processor only: off the threads that serve other calls.
+        tokio::task::spawn_blocking(move || binding.read(importable.as_ref(), &ctx, &plan, &rows, range))
+            .await
+            .map_err(|error| Error::internal(error.to_string()))
+    }
+
+    /// Begins to read the next rows, at most `most`.
+    pub(crate) fn ahead(
+        &self,
+        mut feed: Feed,
+        most: usize,
+    ) -> AbortOnDropHandle<Result<Ahead<I::Row>, Error>> {
+        let reader = Self {
+            importable: self.importable.clone(),
+            binding: self.binding.clone(),
+            ctx: self.ctx.clone(),
+            plan: self.plan.clone(),
+        };
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let rows = Arc::new(feed.next(most).await?);
+            let ready = match &reader.plan {
+                // What fails here fails again where it is dealt with.
+                Some((version, _)) => {
+                    reader.read(&rows, 0..rows.len()).await.ok().map(|ready| (*version, ready))
+                }
+                None => None,
+            };
+            Ok(Ahead { feed, rows, ready })
+        }))
+    }
+}

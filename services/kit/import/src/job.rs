@@ -1,0 +1,99 @@
+//! An import in work: who holds it, how to find that it is still ours, and how it ends.
+use rapport_kernel::{Ctx, Error};
+use rapport_store::TenantTx;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Import, Imports,
+    state::{Phase, State},
+    work::{self, Held},
+};
+
+/// A batch that meets somebody else's change is tried so many times before it is taken apart.
+pub(crate) const TRIES: u32 = 3;
+
+/// An import that is held, and what it takes to work on it.
+pub(crate) struct Job {
+    pub(crate) imports: Imports,
+    pub(crate) ctx: Ctx,
+    pub(crate) held: Held,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How the work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There is nothing more to do, or somebody else does it.
+    Over,
+    /// This process stops; others may go on at once.
+    Stopped,
+    /// It cannot go on for so many seconds.
+    Later(i64),
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There are more.
+    On,
+    /// It was the last.
+    Last,
+    /// The import is not ours any more: cancelled, or taken over.
+    Lost,
+}
+
+impl Job {
+    pub(crate) async fn begin(&self) -> Result<TenantTx, Error> {
+        self.imports.db().begin(&self.ctx).await
+    }
+
+    /// The import, locked, if it is still ours to do this with, and the version of the tenant's custom fields.
+    pub(crate) async fn fence(
+        &self,
+        tx: &mut TenantTx,
+        phase: Phase,
+    ) -> Result<Option<(Import, i64)>, Error> {
+        let import = match tx.get_for_update::<Import>(self.held.import).await {
+            Ok(import) if import.state.work() == Some(phase) => import,
+            Ok(_) | Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let until = tx.now().plus_seconds(self.imports.options().lease_seconds);
+        Ok(work::hold(tx, self.held, until).await?.map(|version| (import, version)))
+    }
+}
+
+/// Whether a single row, or a single record, may be at fault.
+pub(crate) fn may_be_one(error: &Error) -> bool {
+    match error {
+        Error::Unavailable(_) | Error::Denied(_) | Error::Unauthenticated | Error::Exhausted { .. } => false,
+        Error::Rule { reason, .. } => !["TENANT_NOT_SERVED", "TENANT_READ_ONLY"].contains(reason),
+        _ => true,
+    }
+}
+
+/// Marks an import that cannot go on, with why.
+///
+/// # Errors
+/// Those of the database; then the import stays as it is, until somebody takes it over.
+pub(crate) async fn fail(imports: &Imports, held: Held, why: &Error) -> Result<(), Error> {
+    let ctx = Ctx::system(held.tenant, imports.clock().clone());
+    let job = Job { imports: imports.clone(), ctx, held, stop: CancellationToken::new() };
+    let mut tx = job.begin().await?;
+    let import = tx.get::<Import>(held.import).await?;
+    let Some(phase) = import.state.work() else { return Ok(()) };
+    let Some((before, _)) = job.fence(&mut tx, phase).await? else { return Ok(()) };
+    let after = Import { state: State::Failed, failure: why.to_string(), ..before.moved_on(tx.now()) };
+    Import::save(&mut tx, &before, &after)?;
+    work::dequeue(&mut tx, before.id).await?;
+    tx.finish().await
+}
+
+/// What an error says for the log: the cause of a fault, and of what is told to callers only the reason, since its text may
+/// speak of people.
+pub(crate) fn cause(error: &Error) -> String {
+    match error {
+        Error::Internal(cause) | Error::Unavailable(cause) => cause.to_string(),
+        other => other.reason().to_owned(),
+    }
+}
