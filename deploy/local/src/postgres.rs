@@ -63,7 +63,7 @@ pub struct Postgres {
     password: String,
     programs: PathBuf,
     socket_folder: Option<PathBuf>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Postgres {
@@ -97,7 +97,7 @@ impl Postgres {
                     let port = server.port;
                     folder.remember(&BTreeMap::from([("postgres", port)]))?;
                     let programs = programs.folder;
-                    return Ok(Self { keeper, port, password, programs, socket_folder, _folder: folder });
+                    return Ok(Self { keeper, port, password, programs, socket_folder, folder });
                 }
             }
         }
@@ -119,6 +119,12 @@ impl Postgres {
     #[must_use]
     pub fn socket_folder(&self) -> Option<&Path> {
         self.socket_folder.as_deref()
+    }
+
+    /// The file that takes the server's log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("postgres.log")
     }
 
     /// The folder with the programs of the same version: `pg_dump`, `pg_restore`, `pgbench` and so on.

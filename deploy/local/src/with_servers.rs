@@ -33,8 +33,8 @@ pub struct Beside {
 }
 
 /// Starts PostgreSQL and nats-server in a folder that is removed afterwards, and runs the command with their addresses in
-/// `RAPPORT_TEST_POSTGRES` (superuser) and `RAPPORT_TEST_NATS`, and the folder of PostgreSQL's programs in
-/// `RAPPORT_TEST_POSTGRES_PROGRAMS`. Signals go on to the command. The result is its exit code, as a shell would say it.
+/// `RAPPORT_TEST_POSTGRES` (superuser) and `RAPPORT_TEST_NATS`; PostgreSQL's programs are in the folder
+/// `RAPPORT_TEST_POSTGRES_PROGRAMS`, its log is the file `RAPPORT_TEST_POSTGRES_LOG`. Signals go on to the command. The result is its exit code, as a shell would say it.
 ///
 /// # Errors
 /// When a server or the command cannot be started.
@@ -95,6 +95,7 @@ async fn run(
         .args(arguments)
         .env("RAPPORT_TEST_POSTGRES", postgres.url())
         .env("RAPPORT_TEST_POSTGRES_PROGRAMS", postgres.programs())
+        .env("RAPPORT_TEST_POSTGRES_LOG", postgres.log())
         .env("RAPPORT_TEST_NATS", nats.url());
     let mut child = Child::start(command, Signal::SIGTERM)
         .await

@@ -9,6 +9,9 @@ use rapport_proto::{
 };
 use reqwest::{Method, Response};
 use serde_json::Value;
+use tonic::{service::interceptor::InterceptedService, transport::Channel};
+
+use crate::World;
 
 /// Somebody who is signed in.
 #[derive(Clone)]
@@ -43,6 +46,12 @@ impl Caller {
     /// Customers by gRPC.
     pub fn customers(&self) -> CustomerServiceClient<Called> {
         CustomerServiceClient::new(self.direct("customer")).max_decoding_message_size(64 << 20)
+    }
+
+    /// Customers by gRPC over the network, straight at the services of `world`.
+    pub fn customers_at(&self, world: &World) -> CustomerServiceClient<InterceptedService<Channel, Bearer>> {
+        let channel = Channel::from_shared(world.grpc_url()).unwrap().tcp_nodelay(true).connect_lazy();
+        CustomerServiceClient::with_interceptor(channel, self.bearer.clone())
     }
 
     /// Custom fields of customers by gRPC.

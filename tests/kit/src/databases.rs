@@ -82,8 +82,12 @@ impl Databases {
 
     /// A connection to a role's database that nothing binds, to look behind the services' backs.
     pub async fn superuser(&self, role: Role) -> PgConnection {
-        let url = at(&self.superuser, &format!("{}_{}", self.world, role.name()), None);
-        PgConnection::connect(&url).await.unwrap()
+        PgConnection::connect(&self.superuser_url(role)).await.unwrap()
+    }
+
+    /// Where that connection leads, for other programs.
+    pub fn superuser_url(&self, role: Role) -> String {
+        at(&self.superuser, &format!("{}_{}", self.world, role.name()), None)
     }
 
     fn url(&self, database: &str, user: &str) -> String {

@@ -1,10 +1,17 @@
 #![doc = include_str!("../README.md")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot get its world fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot get its world fails"
+)]
 
 mod caller;
 mod databases;
 mod dynamic;
 mod sample;
+pub mod telco;
 mod tenant;
 mod world;
 

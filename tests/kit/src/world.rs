@@ -78,13 +78,14 @@ impl World {
         let files = std::env::temp_dir().join(format!("rapport-{}", databases.name()));
         config.blobs.url = Some(format!("file://{}", files.display()));
         config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.grpc = config.listen;
         config.security.internal_secret = Some(INTERNAL.into());
         config.security.cookie_secure = false;
         let suite = Suite::start(Plan {
             config: config.clone(),
             roles: BTreeSet::from(Role::ALL),
             listener: None,
-            listen_grpc: false,
+            listen_grpc: true,
             plain: axum::Router::new(),
             clock: clock.clone(),
             // Weak and quick: tests sign in more often than people do.
@@ -98,6 +99,11 @@ impl World {
     /// Where the gateway listens, e.g. `http://127.0.0.1:40123`.
     pub fn url(&self) -> String {
         format!("http://{}", self.suite.gateway.unwrap())
+    }
+
+    /// Where the services listen for other processes, without the gateway.
+    pub fn grpc_url(&self) -> String {
+        format!("http://{}", self.suite.grpc.unwrap())
     }
 
     /// The services of this process, below their layers, for whoever calls them without a network.

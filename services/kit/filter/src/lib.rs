@@ -24,4 +24,4 @@ pub use error::FilterError;
 pub use evaluate::{Record, Value};
 pub use order::Order;
 pub use parse::{MAX_DEPTH, MAX_SOURCE_BYTES};
-pub use sql::Target;
+pub use sql::{Joined, Target};

@@ -24,6 +24,18 @@ pub struct Target {
     pub alias: &'static str,
     /// The tenant whose rows are listed, for the side tables of indexed fields.
     pub tenant: Uuid,
+    /// The indexed field whose side row the statement has joined already, because it sorts by it: tests of that field are put
+    /// on the index that is walked along.
+    pub joined: Option<Joined>,
+}
+
+/// The side row of an indexed field with one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// The field.
+    pub field_id: Uuid,
+    /// The alias of its side table in the statement.
+    pub alias: &'static str,
 }
 
 impl Condition {
@@ -65,6 +77,15 @@ fn field_test(sql: &mut QueryBuilder<Postgres>, target: Target, field: &Field, t
         }
         Source::Indexed { field_id } => {
             let stored = Stored::in_side_table(&field.kind);
+            if let Some(Joined { alias, .. }) = target.joined.filter(|joined| joined.field_id == *field_id) {
+                sql.push("(").push(alias).push(".present");
+                if *test != Test::Present {
+                    sql.push(" AND ");
+                    cell_test(sql, &Cell::Column { alias, column: "value" }, stored, test);
+                }
+                sql.push(")");
+                return;
+            }
             sql.push(target.alias).push(".id IN (SELECT record_id FROM ").push(stored.side_table());
             sql.push(" WHERE tenant_id = ").push_bind(target.tenant);
             sql.push(" AND field_id = ").push_bind(*field_id).push(" AND present");

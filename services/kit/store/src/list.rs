@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as B64};
-use rapport_filter::{Catalogue, Condition, Field, FilterError, Kind, Order, Source, Target};
+use rapport_filter::{Catalogue, Condition, Field, FilterError, Joined, Kind, Order, Source, Target};
 use rapport_kernel::{Date, Error, Instant};
 use sqlx::{Postgres, QueryBuilder, Row as _, postgres::PgRow};
 use uuid::Uuid;
@@ -151,24 +151,25 @@ impl Query {
                 self.tail(&mut sql, "u.", false);
             }
             _ => {
-                self.branch::<R>(&mut sql, tenant, self.filter.fields().is_empty());
+                let along = self.filter.fields().iter().all(|field| field.name == self.order.field.name);
+                self.branch::<R>(&mut sql, tenant, along);
                 self.tail(&mut sql, "t.", true);
             }
         }
         sql
     }
 
-    /// `SELECT … WHERE …`, without order. `every` says that every record is asked for: then an indexed order is walked along,
-    /// and each record met is read by its id, whatever the planner knows of the tables so far. With a filter it has to choose:
-    /// what few records satisfy is found first and sorted then.
-    fn branch<R: Resource>(&self, sql: &mut QueryBuilder<Postgres>, tenant: Uuid, every: bool) {
+    /// `SELECT … WHERE …`, without order. `along` says that nothing but the field that sorts decides which records are listed:
+    /// then its index is walked along, and each record met is read by its id, whatever the planner knows of the tables so far.
+    /// With another filter it has to choose: what few records satisfy is found first and sorted then.
+    fn branch<R: Resource>(&self, sql: &mut QueryBuilder<Postgres>, tenant: Uuid, along: bool) {
         let (value, present) = self.sort_value();
         sql.push("SELECT ").push(qualified(R::COLUMNS));
         sql.push(format_args!(", {value} AS sort_value, {present} AS sort_present FROM "));
         match &self.order.field.source {
             Source::Indexed { field_id } => {
                 let side = side_table(&self.order.field.kind);
-                if every {
+                if along {
                     sql.push(format_args!(
                         "{side} a CROSS JOIN LATERAL (SELECT * FROM {} r WHERE r.tenant_id = ",
                         R::TABLE
@@ -191,7 +192,11 @@ impl Query {
             sql.push(" AND t.delete_time IS NULL");
         }
         sql.push(" AND ");
-        self.filter.write(sql, Target { alias: "t", tenant });
+        let joined = match &self.order.field.source {
+            Source::Indexed { field_id } => Some(Joined { field_id: *field_id, alias: "a" }),
+            _ => None,
+        };
+        self.filter.write(sql, Target { alias: "t", tenant, joined });
         if let Some(after) = &self.after {
             let past = if self.order.descending { "<" } else { ">" };
             match &after.key {

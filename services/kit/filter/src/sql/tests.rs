@@ -3,13 +3,17 @@
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::Target;
+use super::{Joined, Target};
 use crate::Condition;
-use crate::sample::catalogue;
+use crate::sample::{ATTRIBUTE_ID, catalogue};
 
 fn sql(source: &str) -> String {
+    sql_beside(source, None)
+}
+
+fn sql_beside(source: &str, joined: Option<Joined>) -> String {
     let mut sql = QueryBuilder::<Postgres>::new("");
-    let target = Target { alias: "t", tenant: Uuid::from_u128(1) };
+    let target = Target { alias: "t", tenant: Uuid::from_u128(1), joined };
     Condition::parse(source, &catalogue())
         .unwrap_or_else(|error| panic!("{source}: {error}"))
         .write(&mut sql, target);
@@ -44,6 +48,13 @@ fn columns_are_compared_as_they_are() {
     );
     assert_eq!(sql("size == 1.005"), "FALSE");
     assert_eq!(sql("size != 1.005"), "t.size_cents IS NOT NULL");
+}
+
+#[test]
+fn the_field_that_sorts_is_tested_where_it_was_joined() {
+    let sql = |source| sql_beside(source, Some(Joined { field_id: ATTRIBUTE_ID, alias: "a" }));
+    assert_eq!(sql("attributes.score >= 3"), "(a.present AND a.value >= $1)");
+    assert_eq!(sql("!has(attributes.score)"), "((a.present)) IS NOT TRUE");
 }
 
 #[test]

@@ -39,7 +39,9 @@ fn answer(source: &str) -> Result<(), FilterError> {
     }
     let parsed = parsed.map(|condition| {
         let mut sql = sqlx::QueryBuilder::<sqlx::Postgres>::new("");
-        condition.clone().write(&mut sql, rapport_filter::Target { alias: "t", tenant: uuid::Uuid::nil() });
+        condition
+            .clone()
+            .write(&mut sql, rapport_filter::Target { alias: "t", tenant: uuid::Uuid::nil(), joined: None });
         let _ = fingerprint(&condition, None);
     });
     assert!(started.elapsed() < PATIENCE, "{:?} for {source:?}", started.elapsed());

@@ -58,7 +58,9 @@ fn catalogue() -> Catalogue {
 async fn index_conditions(connection: &mut PgConnection, source: &str) -> String {
     let mut sql = QueryBuilder::<Postgres>::new("EXPLAIN SELECT t.id FROM records t WHERE t.tenant_id = ");
     sql.push_bind(TENANT).push(" AND ");
-    Condition::parse(source, &catalogue()).unwrap().write(&mut sql, Target { alias: "t", tenant: TENANT });
+    Condition::parse(source, &catalogue())
+        .unwrap()
+        .write(&mut sql, Target { alias: "t", tenant: TENANT, joined: None });
     let plan = sql.build().fetch_all(connection).await.unwrap();
     let lines: Vec<String> = plan.iter().map(|row| row.get::<String, _>(0)).collect();
     lines.into_iter().filter(|line| line.contains("Index Cond")).collect()

@@ -156,7 +156,7 @@ async fn selected(
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let mut sql = QueryBuilder::<Postgres>::new("SELECT t.id FROM records t WHERE t.tenant_id = ");
     sql.push_bind(TENANT).push(" AND ");
-    condition.write(&mut sql, Target { alias: "t", tenant: TENANT });
+    condition.write(&mut sql, Target { alias: "t", tenant: TENANT, joined: None });
     sql.push(" ORDER BY t.id");
     let arguments: PgArguments =
         sql.build().take_arguments().map_err(sqlx::Error::Encode)?.unwrap_or_default();

@@ -161,7 +161,7 @@ async fn filters_find_the_same_with_an_index_and_without() {
 #[tokio::test]
 async fn an_order_by_an_indexed_field_has_each_record_once_also_those_without_a_value() {
     let (_world, db, ctx) = setup().await;
-    for (kind, values, _) in kinds().into_iter().filter(|(kind, ..)| *kind != FieldKind::MultiChoice) {
+    for (kind, values, filters) in kinds().into_iter().filter(|(kind, ..)| *kind != FieldKind::MultiChoice) {
         let ctx = Ctx { tenant: rapport_kernel::Id::new(tenant()), ..ctx.clone() };
         let key = "sorted";
         define(&db, &ctx, pb::Field { indexed: true, ..field(key, kind) }).await.unwrap();
@@ -215,6 +215,15 @@ async fn an_order_by_an_indexed_field_has_each_record_once_also_those_without_a_
         let expected: Vec<_> =
             all.iter().enumerate().filter(|(n, _)| n % 3 != 2).map(|(_, w)| w.id).collect();
         assert_eq!(seen.iter().map(|w| w.id).collect::<Vec<_>>(), expected, "{kind:?}");
+        // A filter by the field that sorts finds the same, in its order.
+        for (filter, by_name) in found(&db, &ctx, key, &filters).await {
+            let sorted: Vec<_> =
+                all.iter().map(|w| w.name.clone()).filter(|name| by_name.contains(name)).collect();
+            assert_eq!(names(&db, &ctx, &filter, "attributes.sorted").await, sorted, "{kind:?}: {filter}");
+            let sellers = names(&db, &seller, &filter, "attributes.sorted").await;
+            let in_sight = sorted.iter().filter(|name| seen.iter().any(|w| w.name == **name));
+            assert!(sellers.iter().eq(in_sight), "{kind:?}: {filter}: {sellers:?}");
+        }
     }
 }
 
