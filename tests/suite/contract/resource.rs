@@ -135,8 +135,7 @@ pub(super) fn record_in(answer: &DynamicMessage, record: &MessageDescriptor) -> 
 
 #[test]
 fn every_service_is_about_a_resource_with_standard_methods() {
-    let mut strange: Vec<_> =
-        methods().filter(|method| Resource::of(method).is_none()).map(|method| about(method)).collect();
+    let mut strange: Vec<_> = methods().filter(|method| Resource::of(method).is_none()).map(about).collect();
     strange.dedup();
     let excepted: Vec<_> = NOT_STANDARD.iter().map(|(kind, _)| (*kind).to_owned()).collect();
     assert_eq!(
