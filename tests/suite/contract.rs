@@ -1,76 +1,88 @@
 //! What holds for every method of the contract, by reflection: a method that is added tomorrow is tested tomorrow.
+//!
+//! Checks collect what they find in words, so that one run shows everything that is wrong, and so that a sabotage can show
+//! that they find something.
+mod catalogue;
+mod events;
+mod evidence;
 mod isolation;
+mod lists;
 mod permission;
+mod prepare;
+mod refusals;
+mod repeats;
+mod resource;
+mod scope;
+mod stage;
+mod standard;
+mod time;
 
-use std::collections::HashMap;
-
-use prost_reflect::{DynamicMessage, Value};
+use prost_reflect::{DynamicMessage, ReflectMessage as _, Value, prost::Message as _};
 use rapport_proto::{Access, Method, POOL, Rule, methods};
-use rapport_test_kit::{Caller, Ids, call, sample};
+use tonic::{Code, Status};
 
 /// The methods that a tenant's people and machines can call.
 fn callable() -> impl Iterator<Item = &'static Method> {
     methods().filter(|m| !matches!(m.rule, Some(Rule::Access(Access::Internal | Access::Operator)) | None))
 }
 
-/// Those of them that are about one kind of record, and which.
-fn about(method: &Method) -> String {
-    let resource = method.descriptor.parent_service().name().trim_end_matches("Service").to_owned();
-    let snake: String = resource
-        .chars()
-        .enumerate()
-        .flat_map(|(n, c)| {
-            let gap = (c.is_uppercase() && n > 0).then_some('_');
-            gap.into_iter().chain(c.to_lowercase())
-        })
-        .collect();
-    format!("{}.{snake}", method.service())
+/// The name of a method, as findings and lists of exceptions have it.
+fn name(method: &Method) -> &str {
+    method.descriptor.name()
 }
 
-/// A record of each kind that a caller can make by a method of its own, by kind; its free texts say `word`.
-async fn records(caller: &Caller, word: &str) -> Ids {
-    let other = rapport_kernel::Clock::system().new_uuid().to_string();
-    let mut ids = Ids { of: HashMap::new(), other, word: word.to_owned() };
-    ids.of.insert("identity.user".into(), caller.user.id.clone());
-    // Units before customers, which belong to them.
-    let mut creates: Vec<_> = callable()
-        .filter(|m| m.descriptor.name().starts_with("Create") || m.descriptor.name() == "InviteUser")
-        .collect();
-    creates.sort_by_key(|m| about(m) != "identity.unit");
-    for method in creates {
-        let kind = about(method);
-        let mut request = sample(&method.input(), &kind, &ids);
-        choose_own_id(&mut request);
-        let answer = call(caller.direct(method.service()), method, request).await;
-        let answer = answer.unwrap_or_else(|status| panic!("{}: {status:?}", method.path));
-        let id = id_of(&answer).unwrap_or_else(|| panic!("{} answers without an id", method.path));
-        ids.of.insert(kind, id);
-    }
-    ids
-}
-
-/// Leaves the choice of ids to the service, and what a sample cannot know.
-fn choose_own_id(request: &mut DynamicMessage) {
-    let fields: Vec<_> = request.fields().map(|(field, _)| field).collect();
-    for field in fields {
-        if let Value::Message(inner) = request.get_field_mut(&field) {
-            inner.clear_field_by_name("id");
-            for unknown in ["parent", "roles"] {
-                inner.clear_field_by_name(unknown);
-            }
+/// A finding where an answer is no refusal with this code and these words.
+fn unless_refused(
+    method: &Method,
+    what: &str,
+    answer: &Result<DynamicMessage, Status>,
+    code: Code,
+    words: &[&str],
+) -> Option<String> {
+    match answer {
+        Err(status) if status.code() == code && words.iter().all(|word| status.message().contains(word)) => {
+            None
         }
+        Err(status) => Some(format!(
+            "{} with {what} says {:?} `{}`, not {code:?} with {words:?}",
+            method.path,
+            status.code(),
+            status.message()
+        )),
+        Ok(_) => Some(format!("{} takes {what}", method.path)),
     }
 }
 
-/// The id of the record in an answer, or in the message inside of it.
-fn id_of(answer: &DynamicMessage) -> Option<String> {
-    let direct = answer.get_field_by_name("id").and_then(|id| id.as_str().map(ToOwned::to_owned));
-    direct.filter(|id| !id.is_empty()).or_else(|| {
-        answer.fields().find_map(|(_, value)| match value {
-            Value::Message(inner) => id_of(inner),
+/// The answer, or the refusal that it holds for a part of the request.
+fn refusal(answer: Result<DynamicMessage, Status>) -> Result<DynamicMessage, Status> {
+    fn inside(message: &DynamicMessage) -> Option<Status> {
+        if message.descriptor().full_name() == "google.rpc.Status" {
+            let code = message.get_field_by_name("code")?.as_i32()?;
+            let text = message.get_field_by_name("message")?.as_str()?.to_owned();
+            let details = message.encode_to_vec().into();
+            return Some(Status::with_details(Code::from_i32(code), text, details));
+        }
+        message.fields().find_map(|(_, value)| match value {
+            Value::Message(inner) => inside(inner),
+            Value::List(list) => list.iter().filter_map(Value::as_message).find_map(inside),
             _ => None,
         })
-    })
+    }
+    answer.and_then(|answer| inside(&answer).map_or(Ok(answer), Err))
+}
+
+/// Fails with all findings.
+fn none(findings: &[String]) {
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
+}
+
+/// Fails where a list of exceptions is not what is found: one too few, or one that is needed no more.
+fn exactly(what: &str, found: &[&str], exceptions: &[(&str, &str)]) {
+    let mut found = found.to_vec();
+    let mut excepted: Vec<_> = exceptions.iter().map(|(name, _)| *name).collect();
+    found.sort_unstable();
+    excepted.sort_unstable();
+    assert_eq!(found, excepted, "{what}: found on the left, the list of exceptions on the right");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use rapport_runtime::{
     health::ReadyCheck,
     parts::{Parts, Worker},
 };
-use rapport_store::{Db, Step, keep_house};
+use rapport_store::{Db, Step, audit::Audit, keep_house};
 use tonic::service::Routes;
 
 pub use customer::{Customer, CustomerApi, CustomerImports};
@@ -35,6 +35,11 @@ pub struct Env {
     pub clock: Clock,
     /// How imports are worked on.
     pub imports: rapport_import::Options,
+}
+
+/// What its database may have beside what every service's has.
+pub fn audit() -> Audit {
+    rapport_import::audit().definer("search_customers").resource::<Customer>()
 }
 
 /// The service's parts.

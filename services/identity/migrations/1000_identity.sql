@@ -28,7 +28,7 @@ CREATE TABLE roles (
   permissions jsonb NOT NULL,
   field_rights jsonb NOT NULL,
   built_in text,
-  is_built_in boolean GENERATED ALWAYS AS (built_in IS NOT NULL) STORED,
+  is_built_in boolean GENERATED ALWAYS AS (built_in IS NOT NULL) STORED NOT NULL,
   create_time timestamptz NOT NULL,
   update_time timestamptz NOT NULL,
   CONSTRAINT roles_id PRIMARY KEY (tenant_id, id),
@@ -126,7 +126,7 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_display_name ON api_keys (tenant_id, display_name, id);
 CREATE INDEX api_keys_create_time ON api_keys (tenant_id, create_time, id);
-CREATE INDEX api_keys_user ON api_keys (tenant_id, user_id);
+CREATE INDEX api_keys_user ON api_keys (tenant_id, user_id, id);
 SELECT rapport.protect('api_keys');
 
 -- The directory of tenants.

@@ -29,7 +29,7 @@ use rapport_runtime::{
     health::ReadyCheck,
     parts::{Parts, Worker},
 };
-use rapport_store::{Db, Step, keep_house};
+use rapport_store::{Db, Step, audit::Audit, keep_house};
 use tonic::service::Routes;
 use uuid::Uuid;
 
@@ -64,6 +64,19 @@ pub(crate) struct Shared {
     pub(crate) attempts: session::Attempts,
     pub(crate) slugs: Cache<String, Uuid>,
     pub(crate) keys: token::keys::SigningKeys,
+}
+
+/// What its database may have beside what every service's has.
+pub fn audit() -> Audit {
+    let tables = ["directory", "operators", "operator_keys", "signing_keys"];
+    let functions = ["follow_directory", "register_tenant", "tenant_profile"];
+    let audit = tables.into_iter().fold(Audit::default(), Audit::platform);
+    let audit = functions.into_iter().fold(audit, Audit::definer);
+    audit
+        .resource::<unit::Unit>()
+        .resource::<user::User>()
+        .resource::<role::Role>()
+        .resource::<api_key::ApiKey>()
 }
 
 /// The parts of identity. Nothing of its own needs a worker: keys follow one another when a token is signed, and sessions

@@ -21,7 +21,7 @@ use rapport_runtime::{
     stack::{Stack, Upstream},
     token::{KeySource, PublicKey, Verifier},
 };
-use rapport_store::{Db, Options};
+use rapport_store::{Db, Options, audit::Audit};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 
@@ -55,6 +55,15 @@ impl Role {
             Self::Gateway => None,
             Self::Identity => Some(rapport_identity::MIGRATIONS),
             Self::Customer => Some(rapport_customer::MIGRATIONS),
+        }
+    }
+
+    /// What its database may have; `None` for the gateway, which has none.
+    pub fn audit(self) -> Option<Audit> {
+        match self {
+            Self::Gateway => None,
+            Self::Identity => Some(rapport_identity::audit()),
+            Self::Customer => Some(rapport_customer::audit()),
         }
     }
 

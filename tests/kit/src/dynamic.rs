@@ -1,12 +1,13 @@
 //! Calling any method of the contract by its descriptor, so that a test covers methods that nobody has written yet.
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use rapport::access::Called;
 use rapport_proto::Method;
 use tonic::{
     Request, Status,
-    client::Grpc,
+    body::Body,
+    client::{Grpc, GrpcService},
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    codegen::{Body as HttpBody, Bytes, StdError},
 };
 
 struct Dynamic(MessageDescriptor);
@@ -44,13 +45,19 @@ impl Decoder for Read {
 }
 
 /// Calls `method` with one message; of a stream of answers, the first is given.
-pub async fn call(
-    service: Called,
+pub async fn call<S>(
+    service: S,
     method: &'static Method,
     message: DynamicMessage,
-) -> Result<DynamicMessage, Status> {
-    let mut grpc = Grpc::new(service);
-    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+) -> Result<DynamicMessage, Status>
+where
+    S: GrpcService<Body>,
+    S::Error: Into<StdError>,
+    S::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <S::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
+{
+    let mut grpc = Grpc::new(service).max_decoding_message_size(64 << 20);
+    grpc.ready().await.map_err(|error| Status::unavailable(error.into().to_string()))?;
     let path = tonic::codegen::http::uri::PathAndQuery::from_static(&method.path);
     let codec = Dynamic(method.output());
     let one = tokio_stream::once(message.clone());

@@ -8,6 +8,7 @@
 )]
 
 mod caller;
+mod comment;
 mod databases;
 mod dynamic;
 mod sample;
@@ -16,8 +17,9 @@ mod tenant;
 mod world;
 
 pub use caller::{Caller, json};
+pub use comment::{is_immutable, is_output_only};
 pub use databases::Databases;
 pub use dynamic::call;
-pub use sample::{Ids, sample};
+pub use sample::{Ids, lengthen_file, sample};
 pub use tenant::{PASSWORD, Tenant};
 pub use world::{Options, World};

@@ -11,9 +11,14 @@ use rapport::{
 use rapport_identity::Passwords;
 use rapport_kernel::Clock;
 use rapport_proto::identity::v1::exchange_credential_request::Credential;
-use rapport_runtime::config::Config;
+use rapport_runtime::{config::Config, stack::Upstream};
 use secrecy::ExposeSecret as _;
 use tokio::sync::OnceCell;
+use tonic::{
+    Request,
+    metadata::MetadataValue,
+    service::{Interceptor, interceptor::InterceptedService},
+};
 
 use crate::{Databases, Tenant};
 
@@ -131,6 +136,15 @@ impl World {
     pub async fn operator(&self) -> Bearer {
         let key = self.operator_key().await.to_owned();
         self.access().exchange(Credential::ApiKey(key)).await.unwrap()
+    }
+
+    /// A service of the suite, called by another one.
+    pub fn internal(&self, service: &str) -> InterceptedService<Upstream, impl Interceptor + Clone> {
+        let from_inside = |mut request: Request<()>| {
+            request.metadata_mut().insert("rapport-internal", MetadataValue::from_static(INTERNAL));
+            Ok(request)
+        };
+        InterceptedService::new(self.access().anonymous(service).unwrap(), from_inside)
     }
 
     /// Makes a tenant with an administrator who has an API key.

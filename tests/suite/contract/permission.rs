@@ -1,17 +1,14 @@
 //! Who may call a method is enforced for every method.
 use rapport_proto::{Access, Rule, methods};
 use rapport_test_kit::{Ids, World, call, sample};
-use std::collections::HashMap;
+use reqwest::Method as Verb;
 use tonic::Code;
 
-use super::{about, callable};
+use super::{callable, events::face, resource::about};
 
+/// Ids of nothing.
 fn no_ids() -> Ids {
-    Ids {
-        of: HashMap::new(),
-        other: rapport_kernel::Clock::system().new_uuid().to_string(),
-        word: "sample".into(),
-    }
+    Ids::none("sample").of_nothing()
 }
 
 #[tokio::test]
@@ -43,11 +40,21 @@ async fn what_is_not_for_tenants_is_refused_to_their_administrators() {
 async fn without_signing_in_every_rest_path_answers_the_same_401() {
     let world = World::new().await;
     let http = reqwest::Client::new();
-    for path in ["/v1/customers", "/v1/customers/0190a3c4-0000-7000-8000-000000000000", "/v1/users", "/v1/me"]
-    {
-        let answer = http.get(format!("{}{path}", world.url())).send().await.unwrap();
-        assert_eq!(answer.status(), 401, "{path}");
+    let open = [Some(Rule::Access(Access::Public)), Some(Rule::Access(Access::Internal))];
+    for method in methods().filter(|method| !open.contains(&method.rule)) {
+        let (verb, path) = face(method);
+        let path: Vec<_> = path
+            .split('/')
+            .map(|part| match (part.find('{'), part.find('}')) {
+                (Some(_), Some(end)) => format!("0190a3c4-0000-7000-8000-000000000000{}", &part[end + 1..]),
+                _ => part.to_owned(),
+            })
+            .collect();
+        let verb = Verb::from_bytes(verb.as_bytes()).unwrap();
+        let asked = http.request(verb, format!("{}{}", world.url(), path.join("/")));
+        let answer = asked.header("content-type", "application/json").body("{}").send().await.unwrap();
+        assert_eq!(answer.status(), 401, "{}", method.path);
         let problem: serde_json::Value = answer.json().await.unwrap();
-        assert_eq!(problem["detail"], "not signed in", "{path}");
+        assert_eq!(problem["detail"], "not signed in", "{}", method.path);
     }
 }

@@ -105,8 +105,10 @@ fn plan(tx: &TenantTx, op: Op, held: Option<&Held<Customer>>, target: Option<Uui
     let ctx = tx.ctx().permit(op.permission())?;
     match (op, target) {
         (Op::Create(sent), _) => create(tx, &ctx, &sent),
-        (Op::Upsert(key, mut sent, _), None) => {
+        (Op::Upsert(key, mut sent, update_mask), None) => {
             let ctx = ctx.permit("customer.customers.create")?;
+            // What it names is for the customer that exists, but a slip in it is one today already.
+            mask::paths(&ctx, Customer::KIND, &sent, update_mask.as_ref())?;
             sent.external_ids.retain(|id| id.source != key.source);
             sent.external_ids.push(types::ExternalId { source: key.source, external_id: key.external_id });
             create(tx, &ctx, &sent)

@@ -1,6 +1,5 @@
 //! What one tenant has does not exist for another; and what the database itself keeps apart.
 use rapport_proto::identity::v1 as pb;
-use rapport_store::audit::Audit;
 use tonic::{Code, Status};
 
 use crate::{
@@ -119,11 +118,6 @@ async fn ids_of_another_tenant_are_not_found_in_the_words_of_ids_that_do_not_exi
 #[tokio::test]
 async fn every_table_is_under_the_policies_or_on_the_list() {
     let world = World::new().await;
-    let audit = ["directory", "operators", "operator_keys", "signing_keys"]
-        .into_iter()
-        .fold(Audit::default(), Audit::platform);
-    let audit =
-        ["follow_directory", "register_tenant", "tenant_profile"].into_iter().fold(audit, Audit::definer);
-    let faults = audit.faults(&mut world.database.owner().await).await.unwrap();
+    let faults = rapport_identity::audit().faults(&mut world.database.owner().await).await.unwrap();
     assert!(faults.is_empty(), "{faults:#?}");
 }

@@ -2,7 +2,7 @@
 use rapport_filter::{Field, Kind};
 use rapport_kernel::{Error, Instant, RecordName};
 use rapport_proto::imports::v1 as pb;
-use rapport_store::{Resource, TenantTx, resource::column, time::to_proto};
+use rapport_store::{Resource, TenantTx, diff, resource::column, time::to_proto};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -185,7 +185,8 @@ impl Import {
     /// Writes the change of an import, and says so to the world.
     pub(crate) fn save(tx: &mut TenantTx, before: &Self, after: &Self) -> Result<(), Error> {
         tx.update(before, after)?;
-        tx.emit(after, &after.event(before.state.into()))
+        let changed = diff::<pb::Import>(&before.clone().into(), &after.clone().into());
+        tx.emit_changed(after, &after.event(before.state.into()), &changed.paths)
     }
 
     /// The event that tells of this import. Samples are left out: they may speak of people, and nobody needs them there.

@@ -26,6 +26,8 @@ mod upload;
 mod work;
 mod worker;
 
+use rapport_store::audit::Audit;
+
 pub use download::Pieces;
 pub use engine::{Imports, Options};
 pub use import::{Column, FileInfo, Import, Progress};
@@ -35,3 +37,9 @@ pub use state::{Phase, State};
 
 /// The step that a service whose resources can be imported adds to its own.
 pub const MIGRATION: rapport_store::Step = (500, "imports", include_str!("../migrations/0500_imports.sql"));
+
+/// What the database of such a service may have beside what every service's has.
+pub fn audit() -> Audit {
+    let functions = ["enqueue_import", "dequeue_import", "hold_import"];
+    functions.into_iter().fold(Audit::default().platform("import_work"), Audit::definer).resource::<Import>()
+}

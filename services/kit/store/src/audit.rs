@@ -7,7 +7,7 @@ use rapport_filter::Source;
 use rapport_kernel::Error;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::{Resource, error::database};
+use crate::{Resource, error::database, fields::Definition};
 
 /// The kit's own tables in schema `platform`.
 const PLATFORM: [&str; 4] = ["answers", "field_indexing", "outbox", "tenants"];
@@ -45,6 +45,7 @@ impl Default for Audit {
             owned: BTreeMap::new(),
             sorted: Vec::new(),
         }
+        .resource::<Definition>()
     }
 }
 

@@ -2,6 +2,7 @@
 use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, Value};
 use prost_types::FieldMask;
+use rapport_filter::nearest;
 use rapport_kernel::{Ctx, Error, FieldRights};
 use rapport_proto::POOL;
 
@@ -11,8 +12,9 @@ use crate::fields::cut;
 /// Custom fields are named one by one, `attributes.city`.
 ///
 /// # Errors
-/// `Denied` for a field that the caller's roles let one read but not write; one that they hide is refused as unknown: here,
-/// and a custom one by `fields::apply_new` and `fields::apply_change`, which know what else there is.
+/// `Invalid` for a path that names no field, with near ones. `Denied` for a field that the caller's roles let one read but not
+/// write; one that they hide is refused as unknown: here, and a custom one by `fields::apply_new` and `fields::apply_change`,
+/// which know what else there is.
 pub fn paths<M: Message + Name>(
     ctx: &Ctx,
     kind: &str,
@@ -20,23 +22,56 @@ pub fn paths<M: Message + Name>(
     mask: Option<&FieldMask>,
 ) -> Result<Vec<String>, Error> {
     let set = set_fields(message);
+    let rights = &ctx.field_rights;
+    for path in mask.iter().flat_map(|mask| &mask.paths) {
+        must_exist::<M>(rights, kind, path)?;
+    }
     let paths: Vec<String> = match mask.filter(|mask| !mask.paths.is_empty()) {
         Some(mask) => mask.paths.iter().flat_map(|path| spread(&set, path)).collect(),
         None => set.into_iter().filter(|path| !["id", "etag"].contains(&path.as_str())).collect(),
     };
-    let rights = &ctx.field_rights;
     for path in paths.iter().filter(|_| !rights.is_empty()) {
         if !may_read(rights, kind, path) {
             if path.starts_with(CUSTOM) {
                 continue;
             }
-            return Err(Error::invalid("update_mask", format!("there is no field `{}`", cut(path))));
+            return Err(unknown::<M>(rights, kind, path));
         }
         if !may_write(rights, kind, path) {
             return Err(Error::Denied(format!("field `{path}` may be read but not changed")));
         }
     }
     Ok(paths)
+}
+
+/// # Errors
+/// `Invalid` for a path that begins with no field of the message, with near ones.
+fn must_exist<M: Message + Name>(rights: &FieldRights, kind: &str, path: &str) -> Result<(), Error> {
+    let field = path.split('.').next().unwrap_or_default();
+    if names::<M>(rights, kind).any(|known| known == field) {
+        return Ok(());
+    }
+    Err(unknown::<M>(rights, kind, path))
+}
+
+/// Says that there is no such field: one that is hidden from the caller is refused in the same words.
+fn unknown<M: Message + Name>(rights: &FieldRights, kind: &str, path: &str) -> Error {
+    let known: Vec<_> = names::<M>(rights, kind).filter(|name| !["id", "etag"].contains(&&**name)).collect();
+    let near: Vec<_> =
+        nearest(path, known.iter().map(String::as_str)).into_iter().map(|name| format!("`{name}`")).collect();
+    let meant = if near.is_empty() {
+        format!("; there are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+    } else {
+        format!("; did you mean {}", near.join(", "))
+    };
+    Error::invalid("update_mask", format!("there is no field `{}`{meant}", cut(path)))
+}
+
+/// The fields of a message that the caller may read.
+fn names<M: Message + Name>(rights: &FieldRights, kind: &str) -> impl Iterator<Item = String> {
+    let descriptor = POOL.get_message_by_name(&M::full_name());
+    let fields = descriptor.into_iter().flat_map(|descriptor| descriptor.fields().collect::<Vec<_>>());
+    fields.map(|field| field.name().to_owned()).filter(move |name| rights.may_read(kind, name))
 }
 
 /// What the names of custom fields begin with.

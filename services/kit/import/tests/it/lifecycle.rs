@@ -193,7 +193,7 @@ async fn an_import_is_changed_until_it_starts() {
     for (paths, says) in [
         (["state"], "`state` cannot be changed"),
         (["columns"], "`columns` cannot be changed"),
-        (["nothing"], "`nothing` cannot be changed"),
+        (["nothing"], "there is no field `nothing`"),
     ] {
         let error = update(pb::Import { etag: String::new(), ..ready.clone() }, &paths).await.unwrap_err();
         assert!(error.to_string().contains(says), "{error}");

@@ -90,12 +90,32 @@ fn rights_cover_the_parts_of_a_field() {
         assert_eq!(refused, format!("DENIED: field `{path}` may be read but not changed"));
     }
     let refused = paths(&ctx, Some(&["industry"])).unwrap_err();
-    assert_eq!(refused, "INVALID: update_mask: there is no field `industry`");
+    assert!(
+        refused.starts_with("INVALID: update_mask: there is no field `industry`; there are `type`,"),
+        "{refused}"
+    );
+    assert!(!refused[50..].contains("industry"), "what is hidden is not offered: {refused}");
     assert!(
         paths(&ctx, None).unwrap_err().starts_with("DENIED: field `revenue`"),
         "also where it was only sent along"
     );
     assert_eq!(paths(&ctx, Some(&["tags"])).unwrap(), ["tags"]);
+}
+
+#[test]
+fn a_path_that_names_nothing_is_refused_with_near_ones_in_the_same_words_as_what_is_hidden() {
+    let all = boss(tenant());
+    assert_eq!(
+        paths(&all, Some(&["founding_dat"])).unwrap_err(),
+        "INVALID: update_mask: there is no field `founding_dat`; did you mean `founding_date`"
+    );
+    let refused = |ctx: &Ctx, path: &str| paths(ctx, Some(&[path])).unwrap_err().replace(path, "<path>");
+    let hidden = limited(&["headcount"], &[]);
+    assert_eq!(refused(&hidden, "headcount"), refused(&hidden, "headcxyzt"));
+    assert!(
+        paths(&all, Some(&["revenue.amount"])).is_ok(),
+        "whether it can be changed is the resource's to say"
+    );
 }
 
 #[test]
