@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// How long a sabotaged write leaves open the gap that should not be there: long enough for a random fault to fall into it.
-pub const GAP: Duration = Duration::from_millis(100);
+pub const GAP: Duration = Duration::from_millis(200);
 
 /// A promise to break. Only for tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
