@@ -15,7 +15,7 @@ use rapport_runtime::{
     health::ReadyCheck,
     parts::{Parts, Worker},
 };
-use rapport_store::{Db, Step, audit::Audit, keep_house};
+use rapport_store::{Db, Sabotage, Step, audit::Audit, keep_house};
 use tonic::service::Routes;
 
 pub use customer::{Customer, CustomerApi, CustomerImports};
@@ -35,6 +35,8 @@ pub struct Env {
     pub clock: Clock,
     /// How imports are worked on.
     pub imports: rapport_import::Options,
+    /// For tests: a promise to break.
+    pub sabotage: Sabotage,
 }
 
 /// What its database may have beside what every service's has.
@@ -44,8 +46,8 @@ pub fn audit() -> Audit {
 
 /// The service's parts.
 pub fn parts(env: Env) -> Parts {
-    let Env { db, blobs, clock, imports } = env;
-    let db = db.with::<Customer>();
+    let Env { db, blobs, clock, imports, sabotage } = env;
+    let db = db.with::<Customer>().sabotaged(sabotage);
     let imports = Imports::new(db.clone(), blobs, clock.clone(), imports).join(CustomerImports);
     Parts {
         name: "customer",

@@ -21,7 +21,7 @@ use rapport_runtime::{
     stack::{Stack, Upstream},
     token::{KeySource, PublicKey, Verifier},
 };
-use rapport_store::{Db, Options, audit::Audit};
+use rapport_store::{Db, Options, Sabotage, audit::Audit};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 
@@ -67,17 +67,13 @@ impl Role {
         }
     }
 
-    async fn parts(
-        self,
-        config: &Config,
-        clock: &Clock,
-        passwords: &Passwords,
-    ) -> Result<Option<Parts>, BoxError> {
+    async fn parts(self, plan: &Plan) -> Result<Option<Parts>, BoxError> {
         if self.migrations().is_none() {
             return Ok(None);
         }
+        let config = &plan.config;
         let db = Db::connect(&options(self, config)?).await?;
-        let clock = clock.clone();
+        let clock = plan.clock.clone();
         Ok(match self {
             Self::Gateway => None,
             Self::Identity => Some(
@@ -86,7 +82,7 @@ impl Role {
                     clock,
                     cell: config.cell.clone(),
                     region: config.region.clone(),
-                    passwords: passwords.clone(),
+                    passwords: plan.passwords.clone(),
                 })
                 .await?,
             ),
@@ -94,7 +90,8 @@ impl Role {
                 db,
                 blobs: Blobs::open(&blobs(config)?, &clock).await?,
                 clock,
-                imports: rapport_import::Options::default(),
+                imports: plan.imports.clone(),
+                sabotage: plan.sabotage,
             })),
         })
     }
@@ -149,6 +146,10 @@ pub struct Plan {
     pub clock: Clock,
     /// Where passwords are hashed.
     pub passwords: Passwords,
+    /// How imports are worked on.
+    pub imports: rapport_import::Options,
+    /// For tests: a promise to break.
+    pub sabotage: Sabotage,
 }
 
 impl Suite {
@@ -156,8 +157,9 @@ impl Suite {
     ///
     /// # Errors
     /// In words for the operator: what is missing or does not answer.
-    pub async fn start(plan: Plan) -> Result<Self, BoxError> {
-        let Plan { config, roles, listener, listen_grpc, plain, clock, passwords } = plan;
+    pub async fn start(mut plan: Plan) -> Result<Self, BoxError> {
+        let (listener, plain) = (plan.listener.take(), std::mem::take(&mut plan.plain));
+        let Plan { config, roles, listen_grpc, clock, .. } = &plan;
         let mut shutdown = Shutdown::new();
         let identity = Arc::new(std::sync::OnceLock::<Upstream>::new());
         let internal = config.security.internal_secret.clone();
@@ -167,9 +169,9 @@ impl Suite {
 
         let mut services = HashMap::new();
         let mut checks: Vec<ReadyCheck> = Vec::new();
-        for role in &roles {
-            let Some(parts) = role.parts(&config, &clock, &passwords).await? else { continue };
-            let pool_size = options(*role, &config)?.pool_size;
+        for role in roles {
+            let Some(parts) = role.parts(&plan).await? else { continue };
+            let pool_size = options(*role, config)?.pool_size;
             services.insert(parts.name.to_owned(), stack.wrap(parts.routes, pool_size));
             checks.extend(parts.ready);
             for worker in parts.workers {
@@ -198,11 +200,11 @@ impl Suite {
             };
             Some(
                 listen(
-                    &config,
+                    config,
                     listener,
                     reachable,
                     plain.clone().merge(health.router()),
-                    &clock,
+                    clock,
                     &mut shutdown,
                 )
                 .await?,
@@ -210,7 +212,7 @@ impl Suite {
         } else {
             None
         };
-        let grpc = if listen_grpc {
+        let grpc = if *listen_grpc {
             let listener = bind(config.grpc).await?;
             let address = listener.local_addr()?;
             let (upstream, health) = (dispatch(services.clone()), health.clone());

@@ -21,7 +21,7 @@ use rapport_runtime::{
     shutdown::{Ending, Stage},
     telemetry,
 };
-use rapport_store::{Db, migrate, provision};
+use rapport_store::{Db, Sabotage, migrate, provision};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -157,6 +157,8 @@ async fn serve(
         plain: telemetry.router(),
         clock: clock.clone(),
         passwords: Passwords::new()?,
+        imports: rapport_import::Options::default(),
+        sabotage: Sabotage::None,
     })
     .await?;
     if options.listen.is_none() {

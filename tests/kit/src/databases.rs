@@ -25,8 +25,18 @@ impl Databases {
     pub fn new() -> Self {
         let superuser = std::env::var("RAPPORT_TEST_POSTGRES")
             .expect("RAPPORT_TEST_POSTGRES is not set: run tests by `make test`, which starts the servers");
-        let world = format!("w{}", Uuid::now_v7().simple());
-        Self { superuser, world }
+        Self::on(superuser)
+    }
+
+    /// Databases on another server, by its superuser's URL.
+    #[expect(clippy::disallowed_methods, reason = "a name that nobody else has, not an id")]
+    pub fn on(superuser: String) -> Self {
+        Self { superuser, world: format!("w{}", Uuid::now_v7().simple()) }
+    }
+
+    /// The databases of a world that another process has made on the server that `make test` started, by its name.
+    pub fn of(world: &str) -> Self {
+        Self { world: world.to_owned(), ..Self::new() }
     }
 
     /// The name of this world, unique among all.
@@ -34,7 +44,7 @@ impl Databases {
         &self.world
     }
 
-    /// The database of a role, with its schema.
+    /// The database of a role, with its schema; made, unless it is there already.
     pub async fn database(&self, role: Role) -> Option<Database> {
         let migrations = role.migrations()?;
         let digest =
@@ -45,12 +55,15 @@ impl Databases {
 
         let name = format!("{}_{}", self.world, role.name());
         let mut conn = PgConnection::connect(&self.superuser).await.unwrap();
-        for statement in [
+        let statements = [
             format!("CREATE DATABASE {name} TEMPLATE {template} OWNER rapport_owner"),
             format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"),
             format!("GRANT CONNECT ON DATABASE {name} TO rapport_{}", role.name()),
-        ] {
-            conn.execute(AssertSqlSafe(statement)).await.unwrap();
+        ];
+        if !exists(&mut conn, &name).await {
+            for statement in statements {
+                conn.execute(AssertSqlSafe(statement)).await.unwrap();
+            }
         }
         conn.close().await.unwrap();
         Some(Database {
@@ -64,12 +77,7 @@ impl Databases {
     async fn make_template(&self, role: Role, template: &str) {
         let mut conn = PgConnection::connect(&self.superuser).await.unwrap();
         sqlx::query("SELECT pg_advisory_lock(hashtext($1))").bind(template).execute(&mut conn).await.unwrap();
-        let ready: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-            .bind(template)
-            .fetch_one(&mut conn)
-            .await
-            .unwrap();
-        if !ready {
+        if !exists(&mut conn, template).await {
             let making = format!("{template}_making");
             conn.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {making}"))).await.unwrap();
             provision(&self.superuser, role.name(), &making, PASSWORD, PASSWORD).await.unwrap();
@@ -85,7 +93,7 @@ impl Databases {
         PgConnection::connect(&self.superuser_url(role)).await.unwrap()
     }
 
-    /// Where that connection leads, for other programs.
+    /// Where that connection leads, for other programs; password included.
     pub fn superuser_url(&self, role: Role) -> String {
         at(&self.superuser, &format!("{}_{}", self.world, role.name()), None)
     }
@@ -99,6 +107,15 @@ impl Default for Databases {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Whether the server has a database of this name.
+async fn exists(conn: &mut PgConnection, name: &str) -> bool {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+        .bind(name)
+        .fetch_one(conn)
+        .await
+        .unwrap()
 }
 
 /// `url` with another database and, if given, another user.

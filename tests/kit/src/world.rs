@@ -12,6 +12,7 @@ use rapport_identity::Passwords;
 use rapport_kernel::Clock;
 use rapport_proto::identity::v1::exchange_credential_request::Credential;
 use rapport_runtime::{config::Config, stack::Upstream};
+use rapport_store::Sabotage;
 use secrecy::ExposeSecret as _;
 use tokio::sync::OnceCell;
 use tonic::{
@@ -30,8 +31,14 @@ const INTERNAL: &str = "a-secret-of-32-characters-at-least";
 pub struct Options {
     /// The clock of all services.
     pub clock: Clock,
+    /// What this process is: everything, unless a test is about less.
+    pub roles: BTreeSet<Role>,
     /// The configuration; addresses, databases and secrets are set by the world.
     pub config: Config,
+    /// How imports are worked on.
+    pub imports: rapport_import::Options,
+    /// A promise to break, to see that a proof notices.
+    pub sabotage: Sabotage,
 }
 
 impl Default for Options {
@@ -41,7 +48,13 @@ impl Default for Options {
         config.limits.tenant_requests_per_second = 1_000_000;
         config.limits.tenant_burst = 1_000_000;
         config.limits.key_requests_per_second = 1_000_000;
-        Self { clock: Clock::system(), config }
+        Self {
+            clock: Clock::system(),
+            roles: BTreeSet::from(Role::ALL),
+            config,
+            imports: rapport_import::Options::default(),
+            sabotage: Sabotage::None,
+        }
     }
 }
 
@@ -71,12 +84,12 @@ impl World {
 
     /// Starts the suite on databases that are there already, or makes them.
     pub async fn on(databases: Databases, options: Options) -> Self {
-        let Options { clock, mut config } = options;
-        for role in Role::ALL {
+        let Options { clock, roles, mut config, imports, sabotage } = options;
+        for role in &roles {
             if config.databases.contains_key(role.name()) {
                 continue;
             }
-            if let Some(database) = databases.database(role).await {
+            if let Some(database) = databases.database(*role).await {
                 config.databases.insert(role.name().to_owned(), database);
             }
         }
@@ -88,13 +101,15 @@ impl World {
         config.security.cookie_secure = false;
         let suite = Suite::start(Plan {
             config: config.clone(),
-            roles: BTreeSet::from(Role::ALL),
+            roles,
             listener: None,
             listen_grpc: true,
             plain: axum::Router::new(),
             clock: clock.clone(),
             // Weak and quick: tests sign in more often than people do.
             passwords: Passwords::with(1_024, 1, 2).unwrap(),
+            imports,
+            sabotage,
         })
         .await
         .unwrap();

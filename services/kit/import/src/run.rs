@@ -2,6 +2,8 @@
 //!
 //! So a crash loses at most the batch in hand, and whoever goes on begins where the last committed one ended. The import's
 //! row is the fence: every batch locks it, finds it in the state and at the place that it expects, or leaves.
+mod apart;
+
 use std::{
     collections::HashSet,
     ops::Range,
@@ -226,13 +228,17 @@ impl<I: Importable> Run<'_, I> {
             _ => self.reader.read(rows, range.clone()).await?,
         };
         let found = self.collect(&mut tx, &before, rows, ready).await?;
+        if self.is_apart() {
+            return self.apart(tx, &before, rows, range, found).await;
+        }
         Ok(self.finish(tx, before, rows, range.end, found).await?)
     }
 
     /// The import, locked, if it is still ours and where we left it.
     async fn fence(&self, tx: &mut TenantTx) -> Result<Option<(Import, i64)>, Error> {
         let Some((import, version)) = self.job.fence(tx, self.phase).await? else { return Ok(None) };
-        Ok((import.next()? == self.at).then_some((import, version)))
+        let ours = self.job.is_unfenced() || import.next()? == self.at;
+        Ok(ours.then_some((import, version)))
     }
 
     /// Lets the resource collect what was read.

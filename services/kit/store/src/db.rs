@@ -1,5 +1,5 @@
 //! The only door to a service's database.
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt, fmt::Write as _, sync::Arc, time::Duration};
 
 use moka::sync::Cache;
 use rapport_kernel::{Ctx, Error, Scope};
@@ -10,7 +10,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use crate::{
-    OpenTx, Resource, TenantTx,
+    OpenTx, Resource, Sabotage, TenantTx,
     error::{database, refusal},
     fields::TenantFields,
 };
@@ -19,12 +19,15 @@ use crate::{
 #[derive(Clone)]
 pub struct Db(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     pool: PgPool,
     /// The scoped resources of this service, with the permission that lets one see them.
     scoped: Vec<(&'static str, &'static str)>,
     /// Each tenant's custom fields, as of their version; the database says when they are old.
     fields: Cache<Uuid, Arc<TenantFields>>,
+    /// For tests: a promise that is broken.
+    sabotage: Sabotage,
 }
 
 /// Every session: rights of the services' group (the login role inherits nothing by itself), bounded statements and
@@ -67,18 +70,28 @@ impl Db {
             .await
             .map_err(database)?;
         let fields = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(3600)).build();
-        Ok(Self(Arc::new(Inner { pool, scoped: Vec::new(), fields })))
+        Ok(Self(Arc::new(Inner { pool, scoped: Vec::new(), fields, sabotage: Sabotage::None })))
     }
 
     /// Declares a resource whose records have owners, so that the policies know who sees all of them.
     #[must_use]
-    pub fn with<R: Resource>(self) -> Self {
-        if R::OWNER.is_none() {
-            return self;
+    pub fn with<R: Resource>(mut self) -> Self {
+        if R::OWNER.is_some() {
+            Arc::make_mut(&mut self.0).scoped.push((R::NAME, R::READ));
         }
-        let mut scoped = self.0.scoped.clone();
-        scoped.push((R::NAME, R::READ));
-        Self(Arc::new(Inner { pool: self.0.pool.clone(), scoped, fields: self.0.fields.clone() }))
+        self
+    }
+
+    /// The same database with a promise broken. Only for tests.
+    #[must_use]
+    pub fn sabotaged(mut self, sabotage: Sabotage) -> Self {
+        Arc::make_mut(&mut self.0).sabotage = sabotage;
+        self
+    }
+
+    /// Which promise is broken here: none, but in tests.
+    pub fn sabotage(&self) -> Sabotage {
+        self.0.sabotage
     }
 
     /// Begins a transaction for the caller in the caller's tenant, in one round trip.
@@ -116,7 +129,7 @@ impl Db {
             {
                 return Err(Error::Repeated(answer));
             }
-            return Ok(TenantTx::new(tx, ctx.clone(), fields, seen));
+            return Ok(TenantTx::new(self, tx, ctx.clone(), fields, seen));
         }
         Err(Error::Conflict)
     }
@@ -203,6 +216,12 @@ impl Db {
     /// Closes every connection, after the transactions under way.
     pub async fn close(&self) {
         self.0.pool.close().await;
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db").field("sabotage", &self.0.sabotage).finish_non_exhaustive()
     }
 }
 

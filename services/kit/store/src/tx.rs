@@ -1,4 +1,6 @@
 //! A tenant's transaction: it reads under the caller's scope, collects what changes, and writes it in one statement.
+mod apart;
+
 use std::sync::Arc;
 
 use prost::Message;
@@ -11,7 +13,7 @@ use tonic::Response;
 use uuid::Uuid;
 
 use crate::{
-    OpenTx, Resource,
+    Db, OpenTx, Resource,
     error::database,
     fields::{Definition, TenantFields},
     outbox::Outbox,
@@ -19,6 +21,7 @@ use crate::{
     side,
     writes::{Side, Writes},
 };
+use apart::Apart;
 
 /// A transaction that only sees the rows of one tenant.
 #[derive(Debug)]
@@ -34,13 +37,16 @@ pub struct TenantTx {
     widened: bool,
     /// Whether collected writes are on their way: when this stays, they were lost.
     writing: bool,
+    /// For tests: what is written elsewhere, to break a promise.
+    apart: Option<Apart>,
 }
 
 impl TenantTx {
-    pub(crate) fn new(tx: OpenTx, ctx: Ctx, fields: Arc<TenantFields>, seen: String) -> Self {
+    pub(crate) fn new(db: &Db, tx: OpenTx, ctx: Ctx, fields: Arc<TenantFields>, seen: String) -> Self {
         let fields = fields.seen_by(&ctx.field_rights).map_or(fields, Arc::new);
         let (writes, outbox) = (Writes::default(), Outbox::default());
-        Self { tx, ctx, fields, writes, outbox, seen, widened: false, writing: false }
+        let apart = Apart::of(db);
+        Self { tx, ctx, fields, writes, outbox, seen, widened: false, writing: false, apart }
     }
 
     /// The context of the call.
@@ -152,9 +158,12 @@ impl TenantTx {
         self.end().await
     }
 
-    async fn write(&mut self, answer: Option<Vec<u8>>) -> Result<(), Error> {
+    async fn write(&mut self, mut answer: Option<Vec<u8>>) -> Result<(), Error> {
         let writes = std::mem::take(&mut self.writes);
-        let outbox = std::mem::take(&mut self.outbox);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        if let Some(apart) = &mut self.apart {
+            apart.take(&mut outbox, &mut answer);
+        }
         self.writing = true;
         if writes.leave_sight() {
             self.tell_seen(&writes.sight_for(&self.seen)).await?;
@@ -181,6 +190,10 @@ impl TenantTx {
                 "a write of this transaction failed or was cut off, so nothing of it may stay",
             ));
         }
-        self.tx.commit().await
+        self.tx.commit().await?;
+        match self.apart {
+            Some(apart) => apart.write(&self.ctx).await,
+            None => Ok(()),
+        }
     }
 }

@@ -8,6 +8,7 @@ use rapport_runtime::{
     shutdown::{Ending, Stage},
     telemetry,
 };
+use rapport_store::Sabotage;
 
 use crate::suite::{Plan, Role, Suite};
 
@@ -40,6 +41,8 @@ pub async fn serve(options: &Options, config: Config) -> Result<(), BoxError> {
         plain: telemetry.router(),
         clock: Clock::system(),
         passwords: Passwords::new()?,
+        imports: rapport_import::Options::default(),
+        sabotage: Sabotage::None,
     })
     .await?;
     tracing::info!(gateway = ?suite.gateway, grpc = ?suite.grpc, roles = names.join(","), "serving");

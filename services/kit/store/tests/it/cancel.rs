@@ -26,7 +26,7 @@ async fn work(db: &Db, ctx: &Ctx, widget: &Widget, turn: u64) {
 }
 
 /// Runs `call` until it has waited `waits` times, then drops it; says how often it waited, if it came to its end.
-async fn cut_after(waits: usize, call: impl Future<Output = ()>) -> Option<usize> {
+pub(crate) async fn cut_after(waits: usize, call: impl Future<Output = ()>) -> Option<usize> {
     let mut call = Box::pin(call);
     let mut waited = 0;
     std::future::poll_fn(|context| match call.as_mut().poll(context) {

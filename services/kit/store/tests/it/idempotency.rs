@@ -6,9 +6,11 @@ use std::sync::{
 
 use prost::Message as _;
 use rapport_kernel::{Clock, Ctx, Error, Instant};
-use rapport_store::Db;
+use rapport_store::{Db, Sabotage};
+use sqlx::PgConnection;
 
 use crate::{
+    cancel::cut_after,
     widget::Widget,
     world::{World, answer, asked, boss, insert, tenant},
 };
@@ -25,7 +27,11 @@ async fn create(db: &Db, ctx: &Ctx, name: &str) -> Result<Vec<u8>, Error> {
 }
 
 async fn widgets(world: &World) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM widgets").fetch_one(&mut world.admin().await).await.unwrap()
+    widgets_seen(&mut world.admin().await).await
+}
+
+async fn widgets_seen(admin: &mut PgConnection) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM widgets").fetch_one(admin).await.unwrap()
 }
 
 #[tokio::test]
@@ -154,4 +160,43 @@ async fn an_answer_is_kept_also_where_nothing_else_was_written() {
     let empty = asked(&ctx, "empty", 1);
     db.begin(&empty).await.unwrap().commit(()).await.unwrap();
     assert!(matches!(db.begin(&empty).await, Err(Error::Repeated(kept)) if kept.is_empty()));
+}
+
+/// Makes requests that are cut off anywhere and then repeated; says how many there were when one was first found to have had
+/// its effect twice, if that comes to pass within `most`.
+async fn repeated_twice(sabotage: Sabotage, most: usize) -> Option<usize> {
+    let world = World::new().await;
+    let db = world.db().await.sabotaged(sabotage);
+    let ctx = boss(tenant());
+    // The first one connects; the second shows how often one waits.
+    create(&db, &asked(&ctx, "first", 0), "first").await.unwrap();
+    let whole = async { drop(create(&db, &asked(&ctx, "whole", 0), "whole").await) };
+    let whole = cut_after(usize::MAX, whole).await.unwrap();
+    let mut admin = world.admin().await;
+    for turn in 1..=most {
+        let ctx = asked(&ctx, &format!("r-{turn}"), 1);
+        let name = format!("widget {turn}");
+        cut_after(rand::random_range(0..=whole), async { drop(create(&db, &ctx, &name).await) }).await;
+        assert_eq!(create(&db, &ctx, &name).await.unwrap(), answer(&name).encode_to_vec());
+        match widgets_seen(&mut admin).await - 2 - i64::try_from(turn).unwrap() {
+            0 => {}
+            more => {
+                assert!(more > 0, "a request was answered and had no effect");
+                return Some(turn);
+            }
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn a_request_that_was_cut_off_anywhere_has_one_effect_when_it_is_repeated() {
+    assert_eq!(repeated_twice(Sabotage::None, 200).await, None);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_kept_apart_from_its_effect_is_noticed() {
+    let found = repeated_twice(Sabotage::AnswersApart, 100).await;
+    println!("noticed at request {found:?}");
+    assert!(found.is_some());
 }

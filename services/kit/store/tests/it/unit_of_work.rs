@@ -1,10 +1,11 @@
 //! A transaction collects and writes at once: records, what lies beside them, and events.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rapport_kernel::{Ctx, Error};
 use rapport_proto::customer::v1 as pb;
 use rapport_store::{Db, ExternalId};
 use sqlx::PgConnection;
+use tokio::sync::Barrier;
 use uuid::Uuid;
 
 use crate::{
@@ -277,15 +278,16 @@ async fn an_id_that_is_taken_stays_taken_also_out_of_sight() {
 async fn of_two_who_race_for_a_key_one_wins_and_the_other_may_try_again() {
     let (world, db, ctx) = setup().await;
     for round in 0..5 {
+        let both_looked = Arc::new(Barrier::new(2));
         let race = |n: u8| {
-            let (db, ctx) = (db.clone(), ctx.clone());
+            let (db, ctx, both_looked) = (db.clone(), ctx.clone(), both_looked.clone());
             tokio::spawn(async move {
                 let widget = Widget::new(&ctx, &format!("racer {n}")).with_key("erp", &round.to_string());
                 let mut tx = db.begin(&ctx).await?;
                 if let Some(conflict) = tx.conflicts(&[&widget]).await?.remove(0) {
                     return Err(conflict);
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+                both_looked.wait().await;
                 tx.insert(&widget)?;
                 tx.finish().await
             })

@@ -1,0 +1,50 @@
+//! For tests: a batch whose rows and progress are two transactions, in one order or the other.
+use std::{ops::Range, sync::Arc};
+
+use rapport_store::{GAP, Sabotage, TenantTx};
+
+use super::{Run, Trouble};
+use crate::{
+    Import,
+    collect::{self, Found},
+    importable::Importable,
+    job::Step,
+    rows::Rows,
+};
+
+impl<I: Importable> Run<'_, I> {
+    /// Whether a test wants it so.
+    pub(super) fn is_apart(&self) -> bool {
+        matches!(self.job.imports.db().sabotage(), Sabotage::ProgressBefore | Sabotage::ProgressAfter)
+    }
+
+    /// Commits what `tx` collected and, separately, the progress.
+    pub(super) async fn apart(
+        &mut self,
+        mut tx: TenantTx,
+        import: &Import,
+        rows: &Arc<Rows>,
+        range: Range<usize>,
+        mut found: Found,
+    ) -> Result<Step, Trouble> {
+        let end = range.end;
+        let written = std::mem::take(&mut found.written);
+        if self.job.imports.db().sabotage() == Sabotage::ProgressAfter {
+            collect::remember(&mut tx, import.id, written).await?;
+            tx.finish().await?;
+            let mut tx = self.job.begin().await?;
+            tokio::time::sleep(GAP).await;
+            let Some((import, _)) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
+            return Ok(self.finish(tx, import, rows, end, found).await?);
+        }
+        drop(tx);
+        let step = self.record(rows, end, found).await?;
+        let mut tx = self.job.begin().await?;
+        tokio::time::sleep(GAP).await;
+        let ready = self.reader.read(rows, range).await?;
+        let found = self.collect(&mut tx, import, rows, ready).await?;
+        collect::remember(&mut tx, import.id, found.written).await?;
+        tx.finish().await?;
+        Ok(step)
+    }
+}
