@@ -160,8 +160,7 @@ fn escape(text: &str) -> String {
 impl File {
     fn new(bytes: impl Into<Bytes>, content_type: &'static str) -> Self {
         let bytes = bytes.into();
-        let digest: String =
-            Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest: String = rapport_kernel::hex(&Sha256::digest(&bytes)).chars().take(16).collect();
         let etag = HeaderValue::try_from(format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"\""));
         Self { bytes, content_type: HeaderValue::from_static(content_type), etag }
     }

@@ -18,7 +18,6 @@ pub(crate) use definition::Access;
 pub use definition::{Choice, Definition, FieldKind, FieldState};
 pub use indexing::build_indexes;
 pub use manage::{create, delete, get, list, undelete, update};
-pub(crate) use value::cut;
 pub use value::from_text;
 
 /// A tenant's custom fields of one service, as of a version.

@@ -2,9 +2,9 @@
 use std::borrow::Cow;
 
 use prost_types::{Struct, Value};
-use rapport_kernel::{Error, Violation};
+use rapport_kernel::{Error, Violation, cut};
 
-use super::{Access, Definition, cut};
+use super::{Access, Definition};
 use crate::{Attribute, Attributes};
 
 /// The custom values of a new record: what was sent, and defaults for the rest.
