@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{error::database, mask};
 
-pub use apply::{create as apply_new, shown, update as apply_change};
+pub use apply::{create as apply_new, in_use, shown, update as apply_change};
 pub(crate) use definition::Access;
 pub use definition::{Choice, Definition, FieldKind, FieldState};
 pub use indexing::build_indexes;
