@@ -2,6 +2,8 @@
 #[cfg(test)]
 mod batch;
 #[cfg(test)]
+mod database;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod fields;

@@ -23,6 +23,8 @@ CREATE TABLE imports (
   CONSTRAINT imports_id PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX imports_create_time ON imports (tenant_id, create_time, id);
+CREATE INDEX imports_resource ON imports (tenant_id, resource, id);
+CREATE INDEX imports_state ON imports (tenant_id, state, id);
 SELECT rapport.protect('imports');
 
 -- What an import wrote, for taking it back: a row for each record, with the version that the import left it at and, for a

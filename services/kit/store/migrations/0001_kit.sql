@@ -88,6 +88,7 @@ CREATE TABLE custom_fields (
   CONSTRAINT custom_fields_id PRIMARY KEY (tenant_id, id),
   CONSTRAINT custom_fields_key UNIQUE (tenant_id, resource, key)
 );
+CREATE INDEX custom_fields_by_key ON custom_fields (tenant_id, key, id);
 SELECT rapport.protect('custom_fields');
 
 CREATE TABLE attribute_texts (
