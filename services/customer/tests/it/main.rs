@@ -8,6 +8,8 @@ mod events;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
+mod imports;
+#[cfg(test)]
 mod repeated;
 #[cfg(test)]
 mod scope;
