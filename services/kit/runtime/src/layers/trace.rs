@@ -57,7 +57,7 @@ impl Step for Trace {
 
 /// Makes the span a part of the caller's trace, and the header the span's own: so `Ctx` and the events of this call name
 /// the trace, and a header that is no trace context goes no further.
-fn continue_trace(span: &Span, headers: &mut HeaderMap) {
+pub fn continue_trace(span: &Span, headers: &mut HeaderMap) {
     let given = TraceContextPropagator::new().extract(&Headers(headers));
     let valid = given.span().span_context().is_valid();
     if valid {
@@ -68,6 +68,12 @@ fn continue_trace(span: &Span, headers: &mut HeaderMap) {
         headers.remove(TRACEPARENT);
         headers.remove(TRACESTATE);
     }
+}
+
+/// Names a span in traces when it is known only later what it is: recording `otel.name` comes too late for a span whose
+/// context was asked for.
+pub fn rename(span: &Span, name: String) {
+    span.context().span().update_name(name);
 }
 
 /// Puts the current span into the headers of an outgoing request, so that the callee's spans become its children.
