@@ -94,12 +94,13 @@ pub async fn up(options: &Options, mut config: Config) -> Result<(), BoxError> {
             return Err(error);
         }
     };
-    announce(&demo, suite.gateway, begun.elapsed());
-
     let mut shutdown = suite.shutdown;
     shutdown.on(Stage::Closing, move || async move { telemetry.flush() });
+    // Before anyone is told that it is ready, and presses Ctrl-C.
+    let ended = shutdown.wait();
+    announce(&demo, suite.gateway, begun.elapsed());
     let ending = tokio::select! {
-        ending = shutdown.wait() => ending?,
+        ending = ended => ending?,
         error = postgres.given_up() => Ending::Failed(error.into()),
         error = nats.given_up() => Ending::Failed(error.into()),
     };
