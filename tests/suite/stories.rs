@@ -1,3 +1,5 @@
 //! What people do from end to end.
 mod a_customer_is_kept_by_rest_and_grpc;
+mod one_trace_holds_a_request;
+mod readiness_is_told_alike_everywhere;
 mod real_customers_are_brought_in;

@@ -63,7 +63,7 @@ pub enum Error {
     },
 
     /// Too little room is left to start.
-    #[error("{} has {free_mb} MB free; at least {needed_mb} MB are needed", folder.display())]
+    #[error("the disk that holds {} has {free_mb} MB free; at least {needed_mb} MB are needed", folder.display())]
     NoRoom {
         /// The folder whose file system is nearly full.
         folder: PathBuf,

@@ -49,6 +49,14 @@ impl Options {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), max_payload: 1 << 20, program: None }
     }
+
+    /// Whether there is a nats-server that will do, before anything is made.
+    ///
+    /// # Errors
+    /// There is none, or only one that is too old; the text says what to install.
+    pub fn check(&self) -> Result<(), Error> {
+        find_nats(self.program.as_deref()).map(drop)
+    }
 }
 
 /// A running nats-server. It is started again when it ends unasked, and stopped by [`Nats::stop`]; if the value is dropped

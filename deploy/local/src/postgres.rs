@@ -53,6 +53,14 @@ impl Options {
     pub fn fast(folder: impl Into<PathBuf>) -> Self {
         Self { profile: Profile::Fast, ..Self::new(folder) }
     }
+
+    /// Whether there is a PostgreSQL that will do for the folder, before anything is made.
+    ///
+    /// # Errors
+    /// There is none, or only one that is too old or of another version than the data; the text says what to install.
+    pub fn check(&self) -> Result<(), Error> {
+        cluster::programs(&self.folder.join("cluster"), self).map(drop)
+    }
 }
 
 /// A running PostgreSQL. It is started again when it ends unasked, and stopped by [`Postgres::stop`]; if the value is

@@ -48,7 +48,26 @@ fn names() -> BTreeSet<String> {
     names
 }
 
-/// The reasons of errors, as the sources write them: `Error::rule("REASON", …)` and `reason: "REASON"`.
+/// Words in capitals in the sources that no error gives as its reason. Every other one counts as a reason, wherever and
+/// however it is written (an argument, a field, a constant, an arm of a match), so that none is forgotten.
+const NO_REASONS: &[&str] = &[
+    "ADDRESS",
+    "BEGIN",
+    "CARGO_PKG_VERSION",
+    "CUSTOMER_KIND",
+    "CUSTOMER_STATUS",
+    "CUSTOMER_TYPE",
+    "ERROR",
+    "FALSE",
+    "FOLDER",
+    "OPTIONS",
+    "ROLLBACK",
+];
+
+/// The shortest reason has so many letters (`STALE`); shorter words in capitals are currencies, countries and the like.
+const SHORTEST: usize = 5;
+
+/// The reasons of errors: the texts in the sources that are words in capitals, tests apart.
 fn reasons(folder: &Path, names: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path: PathBuf = entry.unwrap().path();
@@ -56,19 +75,41 @@ fn reasons(folder: &Path, names: &mut BTreeSet<String>) {
             if !["target", "node_modules", "tests"].iter().any(|skipped| path.ends_with(skipped)) {
                 reasons(&path, names);
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
             let text = fs::read_to_string(&path).unwrap();
-            for (at, _) in text.match_indices("rule(") {
-                let argument = text[at + "rule(".len()..].trim_start();
-                let Some(reason) = argument.strip_prefix('"').and_then(|rest| rest.split('"').next()) else {
-                    continue;
-                };
-                if !reason.is_empty() && reason.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') {
-                    names.insert(format!("reason {reason}"));
-                }
-            }
+            let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            names.extend(
+                capitals(product)
+                    .filter(|word| !NO_REASONS.contains(word))
+                    .map(|word| format!("reason {word}")),
+            );
         }
     }
+}
+
+/// The texts of a source that are nothing but a word in capitals.
+fn capitals(source: &str) -> impl Iterator<Item = &str> {
+    let is_word = |text: &&str| {
+        let ends = text.bytes().next().zip(text.bytes().last());
+        text.len() >= SHORTEST
+            && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+            && ends.is_some_and(|(first, last)| first != b'_' && last != b'_')
+    };
+    // What stands between any two neighbouring quotes: the text of a literal, or what is between two of them.
+    source.split('"').filter(is_word)
+}
+
+#[test]
+fn reasons_are_found_however_they_are_written() {
+    let source = r#"
+        Error::rule("IN_A_CALL", format!("`{name}` is no word"));
+        const REASON: &str = "IN_A_CONSTANT";
+        Error::Rule { reason: "IN_A_FIELD", message }
+        Code::Aborted => "IN_AN_ARM",
+        ("no_capitals", "SHUT", "PREFIX_", "A SENTENCE")
+    "#;
+    let found: Vec<_> = capitals(source).collect();
+    assert_eq!(found, ["IN_A_CALL", "IN_A_CONSTANT", "IN_A_FIELD", "IN_AN_ARM"]);
 }
 
 #[test]

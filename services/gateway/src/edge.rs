@@ -3,7 +3,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::extract::ConnectInfo;
 use http::{Method as Verb, request::Parts};
-use rapport_kernel::Error;
+use rapport_kernel::{Clock, Error};
 use rapport_proto::{Method, SessionEffect};
 use tonic::{Code, Status, metadata::MetadataValue};
 
@@ -24,6 +24,7 @@ pub(crate) struct Edge {
     pub(crate) json_limit: u64,
     pub(crate) upload_limit: u64,
     pub(crate) deadline: Duration,
+    pub(crate) clock: Clock,
     tokens: Tokens,
 }
 
@@ -36,6 +37,17 @@ pub(crate) enum Face {
     Web,
     /// gRPC, which a page can only speak after CORS allowed it to.
     Grpc,
+}
+
+impl Face {
+    /// What spans and metrics call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Web => "grpc-web",
+            Self::Grpc => "grpc",
+        }
+    }
 }
 
 impl Edge {
@@ -56,6 +68,7 @@ impl Edge {
             json_limit: settings.json_limit,
             upload_limit: settings.upload_limit,
             deadline: settings.deadline,
+            clock: settings.clock.clone(),
             tokens: Tokens::new(identity, internal, settings.clock.clone()),
         }))
     }

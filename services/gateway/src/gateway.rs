@@ -226,6 +226,7 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, SetupError> {
             "ratelimit-remaining",
             "ratelimit-reset",
             "retry-after",
+            "x-request-id",
         ]))
         .max_age(std::time::Duration::from_secs(3_600));
     Ok(Some(layer))

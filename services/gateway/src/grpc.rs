@@ -19,6 +19,7 @@ use crate::{
     headers,
     limits::Standing,
     route,
+    telemetry::{Seen, observe},
 };
 
 /// Passes gRPC calls on.
@@ -35,8 +36,13 @@ impl Proxy {
     }
 
     async fn pass(&self, request: Request<Body>) -> Response<Body> {
+        let answered = |request, seen: Arc<Seen>| async move { self.answer(request, &seen).await };
+        observe(self.face, &self.edge.clock, request, answered).await.map(Body::new)
+    }
+
+    async fn answer(&self, request: Request<Body>, seen: &Seen) -> Response<Body> {
         let mut standing = None;
-        let passed = self.try_pass(request, &mut standing).await;
+        let passed = self.try_pass(request, &mut standing, seen).await;
         let mut response = passed.unwrap_or_else(Status::into_http);
         if let Some(standing) = standing {
             standing.tell(response.headers_mut());
@@ -48,10 +54,13 @@ impl Proxy {
         &self,
         request: Request<Body>,
         standing: &mut Option<Standing>,
+        seen: &Seen,
     ) -> Result<Response<Body>, Status> {
         let (mut parts, body) = request.into_parts();
         let method = self.method(parts.uri.path())?;
+        seen.route(&parts.method, &method.path);
         let caller = self.edge.admit(method, &parts, self.face).await?;
+        seen.caller(&caller);
         let (where_it_stands, verdict) = self.edge.limits.count(&caller);
         *standing = where_it_stands;
         verdict?;

@@ -9,7 +9,7 @@ mod write;
 
 pub(crate) use path::{Names, field_named, mask_subject, rename};
 pub(crate) use read::{Reader, near};
-pub(crate) use scalar::{cut, from_text};
+pub(crate) use scalar::from_text;
 pub(crate) use wkt::Known;
 pub(crate) use write::{Json, ValueJson};
 

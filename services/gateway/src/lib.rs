@@ -13,8 +13,9 @@ mod problem;
 mod rest;
 mod route;
 mod settings;
+mod telemetry;
 mod upstream;
 
 pub use gateway::{Gateway, SetupError};
-pub use settings::{Rate, Ready, Settings};
+pub use settings::{Rate, Settings};
 pub use upstream::{Upstream, upstream};

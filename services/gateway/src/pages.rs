@@ -14,12 +14,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use moka::future::Cache;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::{Ready, Settings, edge::Edge, problem::Problem, upstream::Answering};
+use crate::{Settings, edge::Edge, problem::Problem, upstream::Answering};
 
 /// What our pages may do: run our own script and style, and ask our own API.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -38,7 +37,6 @@ pub(crate) struct Pages {
     version: Arc<str>,
     edge: Arc<Edge>,
     openapi: File,
-    ready: Option<Ready>,
     services: Cache<(), Arc<Vec<(String, bool)>>>,
 }
 
@@ -57,7 +55,6 @@ impl Pages {
             version: settings.version.as_str().into(),
             edge: edge.clone(),
             openapi: File::new(openapi.to_string(), "application/json"),
-            ready: settings.ready.clone(),
             services: Cache::builder().max_capacity(1).time_to_live(REMEMBERED).build(),
         }
     }
@@ -91,21 +88,12 @@ impl Pages {
         self.services.get_with((), asked).await
     }
 
-    /// As the settings say, else by the gRPC health protocol; a service that answers but does not know the protocol is taken for ready.
+    /// By the gRPC health protocol, which every service answers, here or elsewhere.
     async fn is_ready(&self, service: &str) -> bool {
-        if let Some(ready) = &self.ready {
-            return tokio::time::timeout(PATIENCE, ready(service)).await.unwrap_or_default();
-        }
         let Some(upstream) = self.edge.upstreams.get(service) else { return false };
         let mut health = HealthClient::new(Answering(upstream));
         let asked = tokio::time::timeout(PATIENCE, health.check(HealthCheckRequest::default())).await;
-        match asked {
-            Ok(Ok(answer)) => answer.into_inner().status == ServingStatus::Serving as i32,
-            Ok(Err(status)) => {
-                matches!(status.code(), Code::Unimplemented | Code::Unauthenticated | Code::NotFound)
-            }
-            Err(_) => false,
-        }
+        matches!(asked, Ok(Ok(answer)) if answer.get_ref().status == ServingStatus::Serving as i32)
     }
 }
 
@@ -160,8 +148,7 @@ fn escape(text: &str) -> String {
 impl File {
     fn new(bytes: impl Into<Bytes>, content_type: &'static str) -> Self {
         let bytes = bytes.into();
-        let digest: String =
-            Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest: String = rapport_kernel::hex(&Sha256::digest(&bytes)).chars().take(16).collect();
         let etag = HeaderValue::try_from(format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"\""));
         Self { bytes, content_type: HeaderValue::from_static(content_type), etag }
     }

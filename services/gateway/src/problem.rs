@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use prost_reflect::MessageDescriptor;
-use rapport_kernel::Violation;
+use rapport_kernel::{Violation, code_name, cut};
 use serde::Serialize;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -56,7 +56,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             instance: String::new(),
-            code: name(code),
+            code: code_name(code),
             reason: reason.into(),
             violations: Vec::new(),
             retry_after: None,
@@ -92,7 +92,7 @@ impl Problem {
                 format!("; near: {}", near.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))
             }
         };
-        let detail = format!("there is no path `{}`{near}", crate::json::cut(path));
+        let detail = format!("there is no path `{}`{near}", cut(path));
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, "NOT_FOUND", detail)
     }
 
@@ -130,7 +130,7 @@ impl Problem {
         let reason = details
             .error_info()
             .map(|info| info.reason.clone())
-            .unwrap_or_else(|| name(status.code()).into());
+            .unwrap_or_else(|| code_name(status.code()).into());
         let mut problem = Self::new(http_status(status.code()), status.code(), reason, status.message());
         if let Some(bad) = details.bad_request() {
             let violations: Vec<_> = bad
@@ -227,28 +227,5 @@ pub(crate) fn http_status(code: Code) -> StatusCode {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// The name of a gRPC code, as the specification writes it.
-pub(crate) const fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }

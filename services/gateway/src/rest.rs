@@ -21,6 +21,7 @@ use crate::{
     headers,
     problem::{Problem, allow},
     route::{Found, Route, Shape},
+    telemetry::{Seen, observe},
 };
 
 /// Marks a request whose body is packed in a way that is not taken.
@@ -33,11 +34,19 @@ pub(crate) struct Rest(pub(crate) Arc<Edge>);
 
 impl Rest {
     async fn serve(&self, request: Request<Body>) -> Response<Body> {
+        let answered = |request, seen: Arc<Seen>| async move { self.find(request, &seen).await };
+        observe(Face::Rest, &self.0.clock, request, answered).await.map(Body::new)
+    }
+
+    async fn find(&self, request: Request<Body>, seen: &Seen) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let verb = if parts.method == Verb::HEAD { &Verb::GET } else { &parts.method };
         let path = parts.uri.path();
         let mut response = match self.0.table.find(verb, path) {
-            Found::Route(route, values) => self.call(route, &values, &parts, body).await,
+            Found::Route(route, values) => {
+                seen.route(&route.verb, route.template.text());
+                self.call(route, &values, &parts, body, seen).await
+            }
             Found::OtherMethods(methods) if *verb == Verb::OPTIONS => options(&methods),
             Found::OtherMethods(methods) => Problem::wrong_method(verb, &methods).at(path).into_response(),
             Found::Nothing => Problem::unknown_path(path, &self.0.table.near(path)).at(path).into_response(),
@@ -46,12 +55,20 @@ impl Rest {
         response
     }
 
-    async fn call(&self, route: &Route, values: &[String], parts: &Parts, body: Body) -> Response<Body> {
+    async fn call(
+        &self,
+        route: &Route,
+        values: &[String],
+        parts: &Parts,
+        body: Body,
+        seen: &Seen,
+    ) -> Response<Body> {
         let refused = |problem: Problem| problem.at(parts.uri.path()).into_response();
         let caller = match self.0.admit(route.method, parts, Face::Rest).await {
             Ok(caller) => caller,
             Err(status) => return refused(Problem::of(&status, None)),
         };
+        seen.caller(&caller);
         let (standing, verdict) = self.0.limits.count(&caller);
         let answered = match verdict {
             Ok(()) => self.answer(route, values, parts, body, &caller).await,

@@ -1,8 +1,7 @@
 //! What the operator chooses. Plain values: whoever starts the gateway reads them from wherever it likes.
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 use axum::Router;
-use futures::future::BoxFuture;
 use rapport_kernel::Clock;
 
 /// The gateway's settings.
@@ -30,16 +29,11 @@ pub struct Settings {
     pub title: String,
     /// What version runs.
     pub version: String,
-    /// How to ask whether a service is ready, for the first page; `None` asks each by the gRPC health protocol.
-    pub ready: Option<Ready>,
     /// Further pages on the same port: health, metrics. Must have no fallback.
     pub extra: Router,
-    /// The clock that the end of tokens is compared with.
+    /// The clock that the end of tokens is compared with, and ids of requests are made by.
     pub clock: Clock,
 }
-
-/// Tells whether the service with this word is ready.
-pub type Ready = Arc<dyn Fn(&str) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// A rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +67,6 @@ impl Settings {
             deadline: Duration::from_secs(30),
             title: "Rapport".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            ready: None,
             extra: Router::new(),
             clock: Clock::system(),
         }

@@ -12,6 +12,7 @@ use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use rapport_kernel::{BoxError, Error};
 use rapport_proto::Method;
+use rapport_runtime::layers::propagate;
 use tonic::{
     Code, Status, Streaming,
     body::Body,
@@ -130,7 +131,8 @@ impl Service<Request<Body>> for Answering {
         self.0.poll_ready(context).map_err(unavailable)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        propagate(request.headers_mut());
         self.0.call(request).map_err(unavailable).boxed()
     }
 }

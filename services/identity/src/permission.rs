@@ -2,9 +2,8 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use prost_reflect::{Kind, MessageDescriptor, MethodDescriptor, Value};
-use rapport_kernel::{Error, Grants, Scope};
+use rapport_kernel::{Error, Grants, Scope, cut};
 use rapport_proto::{POOL, Rule, identity::v1 as pb};
-use rapport_runtime::validate::quote;
 use serde::{Deserialize, Serialize};
 
 /// Every permission, the later ones included.
@@ -147,7 +146,7 @@ fn unknown(name: &str) -> String {
         KNOWN.keys().map(|known| (strsim::normalized_damerau_levenshtein(known, name), known)).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
     let near: Vec<_> = near.iter().take(3).map(|(_, known)| format!("`{known}`")).collect();
-    format!("`{}` is not a permission; near ones are {}", quote(name), near.join(", "))
+    format!("`{}` is not a permission; near ones are {}", cut(name), near.join(", "))
 }
 
 /// What a method does, as its comment begins.

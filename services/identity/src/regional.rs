@@ -1,8 +1,7 @@
 //! Names that people see, and what depends on where they are: language, time zone, telephone region, currency. Values that
 //! are not set stay empty; what stands in for them is said where they are used.
 use jiff::tz::TimeZone;
-use rapport_kernel::{Error, Money};
-use rapport_runtime::validate::quote;
+use rapport_kernel::{Error, Money, cut};
 
 /// A name: one line, without blanks around it, 1 to `max` characters.
 ///
@@ -34,7 +33,7 @@ pub(crate) fn locale(field: &str, text: &str) -> Result<String, Error> {
     if text.is_empty() || (language && rest) {
         return Ok(text.to_owned());
     }
-    Err(Error::invalid(field, format!("`{}` is not a language like `en` or `zh-CN`", quote(text))))
+    Err(Error::invalid(field, format!("`{}` is not a language like `en` or `zh-CN`", cut(text))))
 }
 
 /// An IANA time zone, e.g. `Asia/Shanghai`; or nothing.
@@ -49,7 +48,7 @@ pub(crate) fn time_zone(field: &str, text: &str) -> Result<String, Error> {
         // The name as the database of zones writes it: `asia/shanghai` is understood, and kept as `Asia/Shanghai`.
         Ok(zone) => Ok(zone.iana_name().unwrap_or(text).to_owned()),
         Err(_) => {
-            Err(Error::invalid(field, format!("`{}` is not a time zone like `Asia/Shanghai`", quote(text))))
+            Err(Error::invalid(field, format!("`{}` is not a time zone like `Asia/Shanghai`", cut(text))))
         }
     }
 }
@@ -62,7 +61,7 @@ pub(crate) fn currency(field: &str, text: &str) -> Result<String, Error> {
     if text.is_empty() || Money::currencies().any(|(code, _)| code == text) {
         return Ok(text.to_owned());
     }
-    Err(Error::invalid(field, format!("`{}` is not a currency like `CNY`", quote(text))))
+    Err(Error::invalid(field, format!("`{}` is not a currency like `CNY`", cut(text))))
 }
 
 /// A region of telephone numbers by its ISO 3166-1 code; or nothing.
@@ -73,7 +72,7 @@ pub(crate) fn phone_region(field: &str, text: &str) -> Result<String, Error> {
     if text.is_empty() || (text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase())) {
         return Ok(text.to_owned());
     }
-    Err(Error::invalid(field, format!("`{}` is not a region like `CN`", quote(text))))
+    Err(Error::invalid(field, format!("`{}` is not a region like `CN`", cut(text))))
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Secrets that callers hold: session tokens, API keys, invitation links. Each names where it belongs, so that it is looked
 //! up under that tenant's policies, and ends in 32 random bytes. Only a SHA-256 of the whole is kept: with so much
 //! randomness a slow hash would add nothing but time.
-use std::fmt::Write as _;
-
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use rand::RngExt as _;
+use rapport_kernel::hex;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
@@ -78,10 +77,7 @@ impl<'t> Presented<'t> {
 }
 
 fn digest(text: &str) -> String {
-    Sha256::digest(text).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(text))
 }
 
 #[cfg(test)]

@@ -64,10 +64,21 @@ fn main() -> ExitCode {
     match runtime.block_on(run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rapport: {error}");
+            eprintln!("rapport: {}", told(error.as_ref()));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error as the operator reads it: what callers of the API do not see, the cause, is theirs to know.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.downcast_ref::<rapport_kernel::Error>().and_then(std::error::Error::source);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 #[expect(clippy::disallowed_methods, reason = "main is where the environment is read")]

@@ -16,7 +16,7 @@ use rapport_runtime::{
     config::{Config, Database},
     health::{Health, ReadyCheck},
     parts::Parts,
-    server::{dispatch, remote, serve, serve_grpc},
+    server::{dispatch, remote, serve, serve_grpc, with_health},
     shutdown::{Shutdown, Stage},
     stack::{Stack, Upstream},
     token::{KeySource, PublicKey, Verifier},
@@ -193,6 +193,11 @@ impl Suite {
         }
 
         let health = Health::new(checks);
+        for name in services.keys() {
+            reachable
+                .entry(name.clone())
+                .and_modify(|service| *service = with_health(service.clone(), &health));
+        }
         let gateway = if roles.contains(&Role::Gateway) {
             let listener = match listener {
                 Some(listener) => listener,

@@ -78,28 +78,29 @@ pub struct Demo {
 /// In words for whoever typed the command.
 pub async fn up(options: &Options, mut config: Config) -> Result<(), BoxError> {
     let begun = Instant::now();
+    // Before anything is made: a missing program is the most likely fault on a new machine.
+    postgres::Options::new(options.data_dir.join("postgres")).check()?;
+    nats::Options::new(options.data_dir.join("nats")).check()?;
     let data = prepare(&options.data_dir)?;
     let telemetry = telemetry::init(&config.telemetry, "rapport")?;
     let clock = Clock::system();
-    let (postgres, nats) = tokio::try_join!(
-        Postgres::start(postgres::Options::new(data.join("postgres"))),
-        Nats::start(nats::Options::new(data.join("nats"))),
-    )?;
+    let (postgres, nats) = servers(&data).await?;
     let started = serve(options, &mut config, &data, &postgres, &nats, &telemetry, &clock).await;
-    let (suite, demo) = match started {
-        Ok(started) => started,
+    let noted = started.and_then(|started| Ok((started, Running::note(&data, &postgres)?)));
+    let ((suite, demo), running) = match noted {
+        Ok(noted) => noted,
         Err(error) => {
             stop(nats, postgres).await;
             return Err(error);
         }
     };
-    let running = Running::note(&data, &postgres)?;
-    announce(&demo, suite.gateway, begun.elapsed());
-
     let mut shutdown = suite.shutdown;
     shutdown.on(Stage::Closing, move || async move { telemetry.flush() });
+    // Before anyone is told that it is ready, and presses Ctrl-C.
+    let ended = shutdown.wait();
+    announce(&demo, suite.gateway, begun.elapsed());
     let ending = tokio::select! {
-        ending = shutdown.wait() => ending?,
+        ending = ended => ending?,
         error = postgres.given_up() => Ending::Failed(error.into()),
         error = nats.given_up() => Ending::Failed(error.into()),
     };
@@ -109,6 +110,27 @@ pub async fn up(options: &Options, mut config: Config) -> Result<(), BoxError> {
         Ending::Failed(error) => Err(error),
         Ending::Orderly | Ending::Forced => Ok(()),
     }
+}
+
+/// Starts both servers. When one cannot be started, the other is stopped in good order, not broken off.
+async fn servers(data: &Path) -> Result<(Postgres, Nats), BoxError> {
+    let both = tokio::join!(
+        Postgres::start(postgres::Options::new(data.join("postgres"))),
+        Nats::start(nats::Options::new(data.join("nats"))),
+    );
+    let error = match both {
+        (Ok(postgres), Ok(nats)) => return Ok((postgres, nats)),
+        (Ok(postgres), Err(error)) => {
+            postgres.stop().await;
+            error
+        }
+        (Err(error), Ok(nats)) => {
+            nats.stop().await;
+            error
+        }
+        (Err(error), Err(_)) => error,
+    };
+    Err(error.into())
 }
 
 async fn stop(nats: Nats, postgres: Postgres) {

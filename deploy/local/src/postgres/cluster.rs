@@ -41,13 +41,13 @@ impl Cluster {
         let link = folder.join("cluster");
         let account = Account::for_cluster(&link.join("data"))?;
         let made = major_version(&link.join("data"));
-        let programs = find_postgres(options.programs.as_deref(), &link, made)?;
+        let programs = programs(&link, options)?;
+        folder.needs_room(if made.is_some() { ROOM_FOR_START_MB } else { ROOM_FOR_NEW_MB })?;
         let place = place(&link, &account)?;
         let password_file = folder.join("password");
         if made.is_some() && !password_file.exists() {
             return Err(Error::PasswordLost { path: password_file });
         }
-        folder.needs_room(if made.is_some() { ROOM_FOR_START_MB } else { ROOM_FOR_NEW_MB })?;
         let password = folder.secret("password")?;
         let cluster = Self { place, account, programs, password };
         if made.is_none() {
@@ -122,6 +122,11 @@ impl Cluster {
         Err(Error::in_output(&self.place, &said)
             .unwrap_or(Error::Initdb { status: output.status, output: said }))
     }
+}
+
+/// The programs for the cluster that `link` names, if there is one.
+pub(super) fn programs(link: &Path, options: &Options) -> Result<PostgresPrograms, Error> {
+    find_postgres(options.programs.as_deref(), link, major_version(&link.join("data")))
 }
 
 /// The folder for the cluster: `link` itself, or where it points to since the first start.

@@ -32,7 +32,8 @@ impl CustomerApi {
     async fn write(&self, ctx: &Ctx, op: Op) -> Result<Response<pb::Customer>, Status> {
         let mut tx = self.db.begin(ctx).await?;
         let (_, customer) = one(batch::apply(&mut tx, vec![op]).await?)?;
-        Ok(tx.commit(customer.seen_by(ctx)).await?)
+        let seen = customer.seen_by(&tx);
+        Ok(tx.commit(seen).await?)
     }
 }
 
@@ -53,7 +54,7 @@ impl CustomerService for CustomerApi {
                 show_deleted: r.show_deleted,
             })
             .await?;
-        let customers = page.items.into_iter().map(|customer| customer.seen_by(&ctx)).collect();
+        let customers = page.items.into_iter().map(|customer| customer.seen_by(&tx)).collect();
         Ok(tx.commit(pb::ListCustomersResponse { customers, next_page_token: page.next_page_token }).await?)
     }
 
@@ -64,7 +65,7 @@ impl CustomerService for CustomerApi {
         let (ctx, r) = Ctx::open(request)?;
         let mut tx = self.db.begin(&ctx).await?;
         let found = search::search(&mut tx, &r.query, r.page_size).await?;
-        let customers = found.into_iter().map(|customer| customer.seen_by(&ctx)).collect();
+        let customers = found.into_iter().map(|customer| customer.seen_by(&tx)).collect();
         Ok(tx.commit(pb::SearchCustomersResponse { customers }).await?)
     }
 
@@ -76,7 +77,8 @@ impl CustomerService for CustomerApi {
         let id = Id::<Customer>::parse("id", &r.id)?;
         let mut tx = self.db.begin(&ctx).await?;
         let customer = tx.get_even_deleted::<Customer>(id.uuid()).await?;
-        Ok(tx.commit(customer.seen_by(&ctx)).await?)
+        let seen = customer.seen_by(&tx);
+        Ok(tx.commit(seen).await?)
     }
 
     async fn create_customer(
@@ -120,7 +122,8 @@ impl CustomerService for CustomerApi {
         let etag = Etag::parse("etag", &r.etag)?;
         let mut tx = self.db.begin(&ctx).await?;
         let customer = undelete(&mut tx, id, etag).await?;
-        Ok(tx.commit(customer.seen_by(&ctx)).await?)
+        let seen = customer.seen_by(&tx);
+        Ok(tx.commit(seen).await?)
     }
 
     async fn batch_customers(
@@ -132,7 +135,7 @@ impl CustomerService for CustomerApi {
         let mut tx = self.db.begin(&ctx).await?;
         let results = batch::apply(&mut tx, ops).await?;
         let results =
-            results.into_iter().map(|result| encode_result(&ctx, result.map(|(_, after)| after))).collect();
+            results.into_iter().map(|result| encode_result(&tx, result.map(|(_, after)| after))).collect();
         Ok(tx.commit(pb::BatchCustomersResponse { results }).await?)
     }
 
@@ -143,7 +146,7 @@ impl CustomerService for CustomerApi {
         let (ctx, r) = Ctx::open(request)?;
         let mut tx = self.db.begin(&ctx).await?;
         let customers = assign(&mut tx, &r).await?;
-        let customers = customers.into_iter().map(|customer| customer.seen_by(&ctx)).collect();
+        let customers = customers.into_iter().map(|customer| customer.seen_by(&tx)).collect();
         Ok(tx.commit(pb::AssignCustomersResponse { customers }).await?)
     }
 
@@ -252,9 +255,9 @@ fn one<T>(results: Vec<Result<T, Error>>) -> Result<T, Error> {
     results.into_iter().next().unwrap_or_else(|| Err(Error::internal("a change without a result")))
 }
 
-fn encode_result(ctx: &Ctx, result: Result<Customer, Error>) -> pb::CustomerResult {
+fn encode_result(tx: &TenantTx, result: Result<Customer, Error>) -> pb::CustomerResult {
     let result = match result {
-        Ok(customer) => customer_result::Result::Customer(Box::new(customer.seen_by(ctx))),
+        Ok(customer) => customer_result::Result::Customer(Box::new(customer.seen_by(tx))),
         Err(error) => customer_result::Result::Error(rpc::Status::from(Status::from(error))),
     };
     pb::CustomerResult { result: Some(result) }

@@ -200,7 +200,8 @@ fn collect(tx: &mut TenantTx, plan: Plan) -> Result<(Option<Customer>, Customer)
     match plan {
         Plan::Create(customer) => {
             store::insert(tx, &customer)?;
-            tx.emit(&*customer, &pb::CustomerCreated { customer: Some((*customer).clone().into()) })?;
+            let created = pb::CustomerCreated { customer: Some(customer.told(tx)) };
+            tx.emit(&*customer, &created)?;
             Ok((None, *customer))
         }
         Plan::Change { before, after } => {
@@ -216,7 +217,7 @@ pub(super) fn save(tx: &mut TenantTx, before: &Customer, after: &Customer) -> Re
         return Ok(());
     }
     store::update(tx, before, after)?;
-    let (old, new): (pb::Customer, pb::Customer) = (before.clone().into(), after.clone().into());
+    let (old, new) = (before.told(tx), after.told(tx));
     let changed = diff(&old, &new);
     match (before.delete_time, after.delete_time) {
         (None, Some(_)) => {

@@ -1,19 +1,25 @@
 //! From the stored customer to the contract's.
-use rapport_kernel::{Ctx, Money};
+use prost_types::Struct;
+use rapport_kernel::Money;
 use rapport_proto::{customer::v1 as pb, r#type::v1 as types};
-use rapport_store::{Resource as _, redact, time, to_struct};
+use rapport_store::{Resource as _, TenantTx, fields, redact, time};
 
 use super::{Address, Customer, CustomerKind, CustomerType, Email, Phone, Status};
 
 impl Customer {
-    /// What the caller may read of it.
-    pub(super) fn seen_by(self, ctx: &Ctx) -> pb::Customer {
-        redact(ctx, Self::KIND, self.into())
+    /// What the caller of `tx` may read of it. Values of archived custom fields are kept, not given out.
+    pub(super) fn seen_by(self, tx: &TenantTx) -> pb::Customer {
+        let attributes = fields::shown(tx.custom_fields::<Self>(), &self.attributes);
+        redact(tx.ctx(), Self::KIND, self.encode(attributes))
     }
-}
 
-impl From<Customer> for pb::Customer {
-    fn from(customer: Customer) -> Self {
+    /// What its events tell. An event goes to many readers, so it holds also what is hidden from the caller who caused it.
+    pub(super) fn told(&self, tx: &TenantTx) -> pb::Customer {
+        self.clone().encode(fields::in_use(tx.custom_fields::<Self>(), &self.attributes))
+    }
+
+    fn encode(self, attributes: Struct) -> pb::Customer {
+        let customer = self;
         let revenue = customer
             .revenue_minor
             .zip(customer.revenue_currency.as_deref())
@@ -22,7 +28,7 @@ impl From<Customer> for pb::Customer {
                 amount: money.amount().to_string(),
                 currency: money.code().to_owned(),
             });
-        Self {
+        pb::Customer {
             id: customer.id.to_string(),
             etag: customer.version.to_string(),
             r#type: pb::CustomerType::from(customer.r#type).into(),
@@ -40,7 +46,7 @@ impl From<Customer> for pb::Customer {
             founding_date: customer.founding_date.map(|date| date.to_string()).unwrap_or_default(),
             birth_date: customer.birth_date.map(|date| date.to_string()).unwrap_or_default(),
             tags: customer.tags,
-            attributes: (!customer.attributes.is_empty()).then(|| to_struct(&customer.attributes)),
+            attributes: (!attributes.fields.is_empty()).then_some(attributes),
             external_ids: customer
                 .external_ids
                 .into_iter()

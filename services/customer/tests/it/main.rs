@@ -2,9 +2,13 @@
 #[cfg(test)]
 mod batch;
 #[cfg(test)]
+mod database;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod fields;
+#[cfg(test)]
+mod imports;
 #[cfg(test)]
 mod repeated;
 #[cfg(test)]

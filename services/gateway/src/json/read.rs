@@ -2,13 +2,13 @@
 use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
 };
-use rapport_kernel::Violation;
+use rapport_kernel::{Violation, cut};
 use serde_json::{Map, Value as Json};
 
 use super::{
     Known, Names, mask_subject,
     path::{field_named, rename},
-    scalar::{cut, from_json, from_text, shown},
+    scalar::{from_json, from_text, shown},
 };
 
 /// More violations than this are not worth listing.

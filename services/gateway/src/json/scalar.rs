@@ -6,6 +6,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use prost_reflect::{EnumDescriptor, Kind, Value};
+use rapport_kernel::cut;
 use serde_json::Value as Json;
 
 const LENIENT: GeneralPurposeConfig =
@@ -94,15 +95,6 @@ pub(crate) fn shown(json: &Json) -> Cow<'static, str> {
         Json::Object(_) => "an object".into(),
         Json::String(text) => format!("`{}`", cut(text)).into(),
         other => other.to_string().into(),
-    }
-}
-
-/// Text for an error: at most 60 characters, without control characters.
-pub(crate) fn cut(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    match text.char_indices().nth(60) {
-        None => text.chars().map(clean).collect(),
-        Some(_) => text.chars().take(59).map(clean).chain(['…']).collect(),
     }
 }
 

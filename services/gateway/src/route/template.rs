@@ -35,6 +35,11 @@ impl Template {
         Ok(Self { text: text.to_owned(), segments, verb })
     }
 
+    /// As the contract writes it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The segments, in order.
     pub(crate) fn segments(&self) -> &[Segment] {
         &self.segments

@@ -207,6 +207,10 @@ impl Services {
 
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
+        if path.starts_with("/grpc.health.v1.") {
+            let (_, health) = tonic_health::server::health_reporter();
+            return health.oneshot(request).await.unwrap_or_else(|never| match never {});
+        }
         let Some(method) = rapport_proto::method(&path) else {
             return Status::unimplemented("not of the contract").into_http();
         };

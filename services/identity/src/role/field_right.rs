@@ -1,8 +1,7 @@
 //! Limits on fields: what a role hides or locks.
 use prost_reflect::MessageDescriptor;
-use rapport_kernel::{Error, FieldRights};
+use rapport_kernel::{Error, FieldRights, cut};
 use rapport_proto::{POOL, identity::v1 as pb};
-use rapport_runtime::validate::quote;
 use serde::{Deserialize, Serialize};
 
 /// Characters that the limits of a role may have together: they travel in every token of the people who have it.
@@ -46,8 +45,7 @@ impl FieldRight {
 
     fn parse(right: &pb::FieldRight) -> Result<Self, Error> {
         let Some(message) = message(&right.kind) else {
-            let problem =
-                format!("`{}` is not a kind of record like `customer.customer`", quote(&right.kind));
+            let problem = format!("`{}` is not a kind of record like `customer.customer`", cut(&right.kind));
             return Err(Error::invalid("kind", problem));
         };
         let name = right.field.as_str();
@@ -62,7 +60,7 @@ impl FieldRight {
             }
         };
         if !exists {
-            let problem = format!("`{}` is not a field of `{}` that can be limited", quote(name), right.kind);
+            let problem = format!("`{}` is not a field of `{}` that can be limited", cut(name), right.kind);
             return Err(Error::invalid("field", problem));
         }
         let readable = match right.access() {

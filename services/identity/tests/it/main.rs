@@ -7,6 +7,8 @@ mod caller;
 #[cfg(test)]
 mod database;
 #[cfg(test)]
+mod house;
+#[cfg(test)]
 mod invitations;
 #[cfg(test)]
 mod isolation;

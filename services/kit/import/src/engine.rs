@@ -3,13 +3,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use rapport_blobs::Blobs;
-use rapport_kernel::{Clock, Error};
+use rapport_kernel::{Clock, Error, cut};
 use rapport_store::{Db, TenantTx};
 use tokio::sync::Notify;
 
 use crate::{
     importable::{Importable, Target},
-    issues::cut,
     job::{End, Job},
     run,
 };
@@ -127,8 +126,7 @@ impl Imports {
         self.0.resources.iter().find(|joined| joined.resource() == name).ok_or_else(|| {
             let known =
                 self.0.resources.iter().map(|joined| format!("`{}`", joined.resource())).collect::<Vec<_>>();
-            let problem =
-                format!("`{}` cannot be imported here; there are {}", cut(name, 60), known.join(", "));
+            let problem = format!("`{}` cannot be imported here; there are {}", cut(name), known.join(", "));
             Error::invalid("import.resource", problem)
         })
     }

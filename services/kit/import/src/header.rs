@@ -1,12 +1,12 @@
 //! Reading the beginning of a file: whether it is a CSV in UTF-8, what its columns are, how many rows it may have.
 use std::collections::BTreeMap;
 
-use rapport_kernel::Error;
+use rapport_kernel::{Error, cut};
 
 use crate::{
     dialect::{BOM, Dialect},
     import::Column,
-    issues::cut,
+    issues::kept,
     rows::{Place, Row, Rows, Splitter},
 };
 
@@ -128,7 +128,7 @@ fn names(rows: &Rows, header: &Row) -> Result<Vec<String>, Error> {
     let twice: Vec<_> = places
         .iter()
         .filter(|(_, places)| places.len() > 1)
-        .map(|(name, places)| format!("`{}` ({})", cut(name, 60), numbers(places)))
+        .map(|(name, places)| format!("`{}` ({})", cut(name), numbers(places)))
         .collect();
     if !twice.is_empty() {
         let twice = twice.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
@@ -137,7 +137,7 @@ fn names(rows: &Rows, header: &Row) -> Result<Vec<String>, Error> {
     if let Some(long) = names.iter().find(|name| name.chars().count() > MAX_NAME) {
         let problem = format!(
             "has a column name of more than {MAX_NAME} characters: `{}`; is a header missing?",
-            cut(long, 60)
+            cut(long)
         );
         return Err(refuse(problem));
     }
@@ -164,7 +164,7 @@ fn columns(names: Vec<String>, rows: &Rows) -> Vec<Column> {
             continue;
         }
         for (column, cell) in columns.iter_mut().zip(cells) {
-            let sample = cut(&String::from_utf8_lossy(cell), MAX_SAMPLE);
+            let sample = kept(&String::from_utf8_lossy(cell), MAX_SAMPLE);
             if column.samples.len() < SAMPLES
                 && !sample.trim().is_empty()
                 && !column.samples.contains(&sample)

@@ -91,10 +91,26 @@ pub(crate) async fn fail(imports: &Imports, held: Held, why: &Error) -> Result<(
     let import = tx.get::<Import>(held.import).await?;
     let Some(phase) = import.state.work() else { return Ok(()) };
     let Some((before, _)) = job.fence(&mut tx, phase).await? else { return Ok(()) };
-    let after = Import { state: State::Failed, failure: why.to_string(), ..before.moved_on(tx.now()) };
+    let after = Import { state: State::Failed, failure: told(why, phase), ..before.moved_on(tx.now()) };
     Import::save(&mut tx, &before, &after)?;
     work::dequeue(&mut tx, before.id).await?;
     tx.finish().await
+}
+
+/// Why an import failed, for whoever started it, and what they can do.
+fn told(why: &Error, phase: Phase) -> String {
+    let again = match phase {
+        Phase::None | Phase::Check => "check it again",
+        Phase::Run => "start it again to go on",
+        Phase::Undo => "undo it again to go on",
+    };
+    match why {
+        Error::Unavailable(_) => format!("what it needs did not answer for too long; {again}"),
+        Error::Internal(_) => {
+            format!("a fault of Rapport's own, which its log tells under the import's id; {again}")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// What an error says for the log: the cause of a fault, and of what is told to callers only the reason, since its text may

@@ -48,7 +48,10 @@ impl Imports {
                 Ok(answer)
             }
             Err(error) => {
-                self.remove(file).await;
+                // Where the database did not answer, the file may be the import's all the same.
+                if !matches!(error, Error::Unavailable(_)) {
+                    self.remove(file).await;
+                }
                 Err(error)
             }
         }

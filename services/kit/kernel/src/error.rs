@@ -162,15 +162,6 @@ fn list(violations: &[Violation]) -> String {
     violations.iter().map(|v| format!("{}: {}", v.field, v.problem)).collect::<Vec<_>>().join("; ")
 }
 
-/// A value for an error text: at most 60 characters, without control characters.
-pub(crate) fn cut(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    if text.chars().count() <= 60 {
-        return text.chars().map(clean).collect();
-    }
-    text.chars().take(59).map(clean).chain(['…']).collect()
-}
-
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let mut details =
@@ -235,11 +226,5 @@ mod tests {
     fn internal_causes_stay_inside() {
         let status = Status::from(Error::internal("password is hunter2"));
         assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
-    }
-
-    #[test]
-    fn long_values_are_cut() {
-        assert_eq!(cut(&"客".repeat(100)).chars().count(), 60);
-        assert_eq!(cut("a\nb"), "a\u{fffd}b");
     }
 }

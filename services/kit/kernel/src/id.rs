@@ -26,8 +26,7 @@ impl<T> Id<T> {
 
     /// Reads an id that came in the field `field`.
     pub fn parse(field: &str, text: &str) -> Result<Self, Error> {
-        text.parse()
-            .map_err(|_| Error::invalid(field, format!("`{}` is not a UUID", crate::error::cut(text))))
+        text.parse().map_err(|_| Error::invalid(field, format!("`{}` is not a UUID", crate::cut(text))))
     }
 }
 
@@ -39,10 +38,7 @@ impl<T: Kind> Id<T> {
         }
         let name: RecordName = text.parse().map_err(|_| {
             let example = format!("`{}/0190a3c4-…`", T::KIND);
-            Error::invalid(
-                field,
-                format!("`{}` is not a record name like {example}", crate::error::cut(text)),
-            )
+            Error::invalid(field, format!("`{}` is not a record name like {example}", crate::cut(text)))
         })?;
         if name.kind() != T::KIND {
             return Err(Error::invalid(

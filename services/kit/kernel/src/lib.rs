@@ -7,6 +7,7 @@ mod id;
 mod money;
 mod record;
 mod time;
+mod wording;
 
 pub use clock::Clock;
 pub use ctx::{Ctx, FieldRights, Grants, Principal, RequestId, Scope, Tenant, TenantState, Via};
@@ -15,3 +16,4 @@ pub use id::Id;
 pub use money::{Decimal, Money, decimal};
 pub use record::{Kind, RecordName};
 pub use time::{Date, Instant};
+pub use wording::{code_name, cut, hex, shorten};

@@ -15,19 +15,19 @@ pub fn decimal(text: &str, scale: u32) -> Result<Decimal, String> {
         && plain.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
     let number = if shape { Decimal::from_str(text).ok() } else { None };
     let number = number
-        .ok_or_else(|| format!("`{}` is not a decimal number like `1234.5`", crate::error::cut(text)))?
+        .ok_or_else(|| format!("`{}` is not a decimal number like `1234.5`", crate::cut(text)))?
         .normalize();
     if number.scale() > scale {
         return Err(format!(
             "`{}` has {} decimal places; {scale} are allowed",
-            crate::error::cut(text),
+            crate::cut(text),
             number.scale()
         ));
     }
     let mut number = number;
     number.rescale(scale);
     if number.scale() != scale || i64::try_from(number.mantissa()).is_err() {
-        return Err(format!("`{}` is too large", crate::error::cut(text)));
+        return Err(format!("`{}` is too large", crate::cut(text)));
     }
     Ok(number)
 }
@@ -44,7 +44,7 @@ impl Money {
     pub fn parse(field: &str, amount: &str, currency: &str) -> Result<Self, Error> {
         let code = currency;
         let currency = Currency::from_code(code).ok_or_else(|| {
-            let problem = format!("`{}` is not an ISO 4217 code like `CNY`", crate::error::cut(code));
+            let problem = format!("`{}` is not an ISO 4217 code like `CNY`", crate::cut(code));
             Error::invalid(format!("{field}.currency"), problem)
         })?;
         let amount = decimal(amount, places(currency))

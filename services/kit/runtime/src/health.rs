@@ -19,7 +19,7 @@ use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout},
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, service::Routes};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse,
     health_check_response::ServingStatus,
@@ -130,12 +130,13 @@ impl Health {
         checks
     }
 
-    /// `/healthz` and `/readyz`.
+    /// `/healthz`, `/readyz`, and gRPC health, which all tell the same.
     pub fn router(&self) -> Router {
-        Router::new()
+        Routes::new(self.grpc())
+            .into_axum_router()
+            .reset_fallback()
             .route("/healthz", get(async || Json(serde_json::json!({"status": "alive"}))))
-            .route("/readyz", get(readyz))
-            .with_state(self.clone())
+            .merge(Router::new().route("/readyz", get(readyz)).with_state(self.clone()))
     }
 
     /// The service `grpc.health.v1.Health`.

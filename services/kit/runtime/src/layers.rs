@@ -49,7 +49,7 @@ pub(crate) use permit::Permit;
 pub(crate) use read::Read;
 pub(crate) use shed::Shed;
 pub(crate) use trace::Trace;
-pub use trace::propagate;
+pub use trace::{continue_trace, propagate, rename};
 pub(crate) use validate::Validate;
 
 /// A gRPC request on its way.

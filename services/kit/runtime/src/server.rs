@@ -13,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, body::Body, service::Routes, transport::Endpoint};
+use tonic::{Code, Status, body::Body, transport::Endpoint};
 use tower::{ServiceExt as _, service_fn};
 
 use crate::{
@@ -111,8 +111,7 @@ pub async fn serve_grpc(
     shutdown: impl Future<Output = ()>,
 ) {
     let calls = upstream.map_request(|request: http::Request<axum::body::Body>| request.map(Body::new));
-    let grpc_health = Routes::new(health.grpc()).into_axum_router().reset_fallback();
-    let router = grpc_health.merge(health.router()).merge(plain).fallback_service(calls);
+    let router = health.router().merge(plain).fallback_service(calls);
     serve(listener, router, shutdown).await;
 }
 
@@ -145,6 +144,21 @@ fn unreachable(error: BoxError) -> Status {
         Ok(status) => Error::Unavailable(status.into()).into(),
         Err(error) => Error::Unavailable(error).into(),
     }
+}
+
+/// A service of this process with gRPC health beside it, as it is when another process serves it: whoever calls services
+/// asks all of them in the same way whether they are ready.
+pub fn with_health(service: Upstream, health: &Health) -> Upstream {
+    let health = health.grpc();
+    Upstream::new(service_fn(move |request: Request| {
+        let (service, health) = (service.clone(), health.clone());
+        async move {
+            match request.uri().path().starts_with("/grpc.health.v1.Health/") {
+                true => health.oneshot(request).await,
+                false => service.oneshot(request).await,
+            }
+        }
+    }))
 }
 
 /// Several services as one: a call goes to the one whose name its method has (`customer` of

@@ -81,15 +81,14 @@ impl Shutdown {
 
     /// Waits for a signal (SIGTERM or SIGINT) or for a failure, and ends everything.
     ///
+    /// It listens as soon as it is called, not when it is awaited: whoever is told in between that the process is ready may
+    /// send a signal at once.
+    ///
     /// # Errors
     /// When the process cannot listen to signals.
-    pub async fn wait(self) -> Result<Ending, BoxError> {
-        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let signals = stream::poll_fn(move |cx| {
-            let came = term.poll_recv(cx).is_ready() || int.poll_recv(cx).is_ready();
-            if came { Poll::Ready(Some(())) } else { Poll::Pending }
-        });
-        Ok(self.wait_for(signals).await)
+    pub fn wait(self) -> impl Future<Output = Result<Ending, BoxError>> {
+        let signals = signals();
+        async move { Ok(self.wait_for(signals?).await) }
     }
 
     /// Ends everything when a signal comes, at once when a second one comes.
@@ -128,6 +127,15 @@ impl Shutdown {
             Stage::Closing => &mut self.closing,
         }
     }
+}
+
+/// The signals that end the process, from now on.
+fn signals() -> Result<impl Stream<Item = ()> + Unpin, BoxError> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(stream::poll_fn(move |cx| {
+        let came = term.poll_recv(cx).is_ready() || int.poll_recv(cx).is_ready();
+        if came { Poll::Ready(Some(())) } else { Poll::Pending }
+    }))
 }
 
 impl Group {

@@ -2,6 +2,8 @@
 //!
 //! Spans get OpenTelemetry ids also when nothing is exported, so that events, log lines and other services name the same
 //! trace. Metrics are pulled: `/metrics` renders what was counted.
+pub mod by_tenant;
+
 use std::{fs, time::Duration};
 
 use axum::{Router, http::header::CONTENT_TYPE, routing::get};
@@ -89,6 +91,14 @@ fn metrics() -> Result<Metrics, BoxError> {
         .install_recorder()?;
     metrics::describe_counter!("rapport_requests_total", "Calls answered, by method and gRPC code");
     metrics::describe_histogram!("rapport_request_duration_seconds", "Seconds until a call was answered");
+    metrics::describe_counter!(
+        "rapport_edge_requests_total",
+        "Requests answered at the edge, by face, route and HTTP status or gRPC code"
+    );
+    metrics::describe_histogram!(
+        "rapport_edge_request_duration_seconds",
+        "Seconds until an answer of the edge was through"
+    );
     metrics::describe_counter!("rapport_worker_failures_total", "Workers that failed and were started again");
     metrics::describe_gauge!("process_resident_memory_bytes", "Memory of this process");
     let handle = prometheus.clone();
@@ -112,7 +122,7 @@ impl Telemetry {
             if let Some(bytes) = resident_memory() {
                 metrics::gauge!("process_resident_memory_bytes").set(bytes);
             }
-            let text = prometheus.render();
+            let text = prometheus.render() + &by_tenant::render();
             async { ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
         };
         Router::new().route("/metrics", get(render))

@@ -7,7 +7,6 @@ mod check;
 mod compile;
 mod fingerprint;
 
-pub use check::quote;
 pub use compile::{Rules, UnknownRule};
 pub use fingerprint::fingerprint;
 

@@ -19,7 +19,7 @@ pub fn email(text: &str) -> Result<String, String> {
     let options = email_address::Options::default().with_required_tld().without_display_text();
     match email_address::EmailAddress::parse_with_options(text, options) {
         Ok(address) => Ok(address.to_string()),
-        Err(_) => Err(format!("`{}` is not an address like `name@example.com`", crate::fields::cut(text))),
+        Err(_) => Err(format!("`{}` is not an address like `name@example.com`", rapport_kernel::cut(text))),
     }
 }
 

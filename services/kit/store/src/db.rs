@@ -2,7 +2,7 @@
 use std::{fmt, fmt::Write as _, sync::Arc, time::Duration};
 
 use moka::sync::Cache;
-use rapport_kernel::{Ctx, Error, Scope};
+use rapport_kernel::{Ctx, Error, Scope, hex};
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -275,13 +275,6 @@ async fn refuse_powerful_role(conn: &mut PgConnection) -> Result<(), Error> {
         "the database role `{role}` {why}, so row-level security would not bind it; sign in as the service's own role"
     );
     Err(Error::rule("ROLE_TOO_POWERFUL", message))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// An SQL expression for `text` that has nothing of the text's characters in it.

@@ -13,12 +13,11 @@ use uuid::Uuid;
 
 use crate::{error::database, mask};
 
-pub use apply::{create as apply_new, shown, update as apply_change};
+pub use apply::{create as apply_new, in_use, shown, update as apply_change};
 pub(crate) use definition::Access;
 pub use definition::{Choice, Definition, FieldKind, FieldState};
 pub use indexing::build_indexes;
 pub use manage::{create, delete, get, list, undelete, update};
-pub(crate) use value::cut;
 pub use value::from_text;
 
 /// A tenant's custom fields of one service, as of a version.

@@ -3,10 +3,8 @@ use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, Value};
 use prost_types::FieldMask;
 use rapport_filter::nearest;
-use rapport_kernel::{Ctx, Error, FieldRights};
+use rapport_kernel::{Ctx, Error, FieldRights, cut};
 use rapport_proto::POOL;
-
-use crate::fields::cut;
 
 /// The paths that an update changes: those of the mask, or, where there is none, every field that is set (AIP-134).
 /// Custom fields are named one by one, `attributes.city`.

@@ -45,10 +45,11 @@ pub async fn serve(options: &Options, config: Config) -> Result<(), BoxError> {
         sabotage: Sabotage::None,
     })
     .await?;
-    tracing::info!(gateway = ?suite.gateway, grpc = ?suite.grpc, roles = names.join(","), "serving");
     let mut shutdown = suite.shutdown;
     shutdown.on(Stage::Closing, move || async move { telemetry.flush() });
-    match shutdown.wait().await? {
+    let ended = shutdown.wait();
+    tracing::info!(gateway = ?suite.gateway, grpc = ?suite.grpc, roles = names.join(","), "serving");
+    match ended.await? {
         Ending::Failed(error) => Err(error),
         Ending::Orderly | Ending::Forced => Ok(()),
     }

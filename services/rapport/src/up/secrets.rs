@@ -51,7 +51,7 @@ impl Secrets {
 
 /// 32 random bytes in hex.
 fn random() -> String {
-    rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
+    rapport_kernel::hex(&rand::rng().random::<[u8; 32]>())
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

@@ -2,7 +2,13 @@
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod disks;
+#[cfg(test)]
 mod installation;
+#[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod machines;
 #[cfg(test)]
 mod tour;
 #[cfg(test)]

@@ -228,7 +228,13 @@ async fn a_fault_of_ours_ends_the_import_and_a_start_goes_on() {
     })
     .await;
     let failed = world.import(gadgets(300)).await;
-    assert_eq!((state(&failed), failed.failure.as_str()), (ImportState::Failed, "internal error"));
+    assert_eq!(
+        (state(&failed), failed.failure.as_str()),
+        (
+            ImportState::Failed,
+            "a fault of Rapport's own, which its log tells under the import's id; start it again to go on"
+        )
+    );
     let [created, _, _, rejected] = figures(&failed);
     assert!(created == 105 && rejected < 20, "{created} {rejected}");
     assert_eq!(world.count("SELECT count(*) FROM platform.import_work").await, 0);
@@ -252,7 +258,7 @@ async fn what_does_not_answer_ends_the_import_when_patience_is_over() {
     let failed = world.import(gadgets(3)).await;
     assert_eq!(
         (state(&failed), failed.failure.as_str()),
-        (ImportState::Failed, "temporarily unavailable; try again")
+        (ImportState::Failed, "what it needs did not answer for too long; start it again to go on")
     );
     world.undo(&failed.id).await.unwrap();
     assert_eq!(state(&world.work(&failed.id).await), ImportState::Undone);

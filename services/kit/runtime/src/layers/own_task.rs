@@ -121,15 +121,21 @@ fn late() -> Status {
     Status::deadline_exceeded("the stream took longer than it may")
 }
 
-/// The messages of the caller's stream, an error when they take longer than until then.
+/// The messages of the caller's stream, an error when they take longer than until then or are broken off.
 fn in_time(body: Body, until: Instant) -> Body {
     let messages = futures::stream::unfold(body, move |mut body| async move {
         match timeout_at(until, body.frame()).await {
-            Ok(frame) => frame.map(|frame| (frame, body)),
+            Ok(frame) => frame.map(|frame| (frame.map_err(unbroken), body)),
             Err(_) => Some((Err(late()), Body::empty())),
         }
     });
     Body::new(StreamBody::new(messages))
+}
+
+/// A stream that its caller breaks off must not look as if it ended: tonic takes `CANCELLED` for the end, and so half a file
+/// for the whole. Only the end that HTTP marks (END_STREAM, the last chunk) is one.
+fn unbroken(status: Status) -> Status {
+    if status.code() == Code::Cancelled { Status::aborted("the caller broke the stream off") } else { status }
 }
 
 /// Trailers that end a stream with an error.

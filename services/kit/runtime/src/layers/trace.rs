@@ -11,6 +11,7 @@ use opentelemetry::{
     trace::TraceContextExt as _,
 };
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use rapport_kernel::code_name;
 use tonic::{Code, body::Body};
 use tracing::{Instrument as _, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -56,7 +57,7 @@ impl Step for Trace {
 
 /// Makes the span a part of the caller's trace, and the header the span's own: so `Ctx` and the events of this call name
 /// the trace, and a header that is no trace context goes no further.
-fn continue_trace(span: &Span, headers: &mut HeaderMap) {
+pub fn continue_trace(span: &Span, headers: &mut HeaderMap) {
     let given = TraceContextPropagator::new().extract(&Headers(headers));
     let valid = given.span().span_context().is_valid();
     if valid {
@@ -67,6 +68,12 @@ fn continue_trace(span: &Span, headers: &mut HeaderMap) {
         headers.remove(TRACEPARENT);
         headers.remove(TRACESTATE);
     }
+}
+
+/// Names a span in traces when it is known only later what it is: recording `otel.name` comes too late for a span whose
+/// context was asked for.
+pub fn rename(span: &Span, name: String) {
+    span.context().span().update_name(name);
 }
 
 /// Puts the current span into the headers of an outgoing request, so that the callee's spans become its children.
@@ -156,28 +163,5 @@ impl http_body::Body for Watched {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// The names that gRPC gives its codes.
-const fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }

@@ -2,11 +2,11 @@
 use std::sync::Arc;
 
 use prost_reflect::DynamicMessage;
-use rapport_kernel::{Ctx, Error, RequestId};
+use rapport_kernel::{Ctx, Error, RequestId, cut};
 use rapport_proto::Method;
 
 use super::{Next, Request, Response, Step, method, read::Unary, refuse};
-use crate::validate::{Rules, fingerprint, quote};
+use crate::validate::{Rules, fingerprint};
 
 #[derive(Clone)]
 pub(crate) struct Validate(pub(crate) Arc<Rules>);
@@ -33,10 +33,7 @@ impl Validate {
     /// Checks the request; the request id, if it is a write that has one.
     fn check(&self, method: &'static Method, unary: &Unary) -> Result<Option<RequestId>, Error> {
         let message = DynamicMessage::decode(method.input(), unary.message()).map_err(|e| {
-            Error::invalid(
-                "request",
-                format!("is not a {}: {}", method.input().name(), quote(&e.to_string())),
-            )
+            Error::invalid("request", format!("is not a {}: {}", method.input().name(), cut(&e.to_string())))
         })?;
         let violations = self.0.check(&message);
         if !violations.is_empty() {

@@ -1,11 +1,8 @@
 //! Evaluating a plan on a message: all violations at once, each with the path of its field.
-use std::{
-    collections::{HashMap, HashSet},
-    fmt::Write as _,
-};
+use std::collections::{HashMap, HashSet};
 
 use prost_reflect::{DynamicMessage, MapKey, ReflectMessage as _, Value};
-use rapport_kernel::Violation;
+use rapport_kernel::{Violation, cut};
 
 use super::compile::{Check, FieldPlan, Plan, Rules, Shape, ValueRules};
 
@@ -80,7 +77,7 @@ impl Checking<'_> {
             (Shape::Map { min, max, keys, values }, Value::Map(map)) => {
                 self.count(map.len(), *min, *max, "entries");
                 for (key, value) in sorted(map) {
-                    self.below(&format!("[\"{}\"]", quote(&shown(key))), |here| {
+                    self.below(&format!("[\"{}\"]", cut(&shown(key))), |here| {
                         if let MapKey::String(key) = key {
                             here.text(keys, key, plan.quoted);
                         }
@@ -122,7 +119,7 @@ impl Checking<'_> {
 
     fn text(&mut self, rules: &ValueRules, text: &str, quoted: bool) {
         let shown = || {
-            if quoted { format!("`{}`", quote(text)) } else { "the value".to_owned() }
+            if quoted { format!("`{}`", cut(text)) } else { "the value".to_owned() }
         };
         for check in &rules.checks {
             let problem = match check {
@@ -241,17 +238,4 @@ pub(super) fn sorted(map: &HashMap<MapKey, Value>) -> Vec<(&MapKey, &Value)> {
     let mut entries: Vec<_> = map.iter().collect();
     entries.sort_by(|a, b| a.0.cmp(b.0));
     entries
-}
-
-/// A caller's text for an error: at most 60 characters, without control characters.
-pub fn quote(text: &str) -> String {
-    let mut short = String::new();
-    for (index, c) in text.chars().enumerate() {
-        if index == 60 {
-            short.push('…');
-            break;
-        }
-        let _ = short.write_char(if c.is_control() { '\u{fffd}' } else { c });
-    }
-    short
 }

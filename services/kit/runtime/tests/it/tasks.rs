@@ -58,6 +58,45 @@ async fn a_caller_who_hangs_up_cancels_nothing() {
 }
 
 #[tokio::test]
+async fn a_stream_that_its_caller_breaks_off_never_looks_as_if_it_had_ended() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let world = World::start(Answers::upload(move |_, mut pieces| {
+        let tell = tell.clone();
+        async move {
+            let end = loop {
+                match pieces.next().await {
+                    Some(Ok(_)) => tell.send(None).unwrap(),
+                    Some(Err(status)) => break Some(status.code()),
+                    None => break Some(Code::Ok),
+                }
+            };
+            tell.send(end).unwrap();
+            Ok(Import::default())
+        }
+    }))
+    .await;
+    let first = UploadImportFileRequest { id: ID.into(), file: Some(piece("a,b\n1,")) };
+    let (pieces, whole) = (first.clone(), tokio_stream::iter([first.clone()]));
+    world.imports().await.upload_import_file(world.signed(whole)).await.unwrap();
+    assert_eq!((told.recv().await.unwrap(), told.recv().await.unwrap()), (None, Some(Code::Ok)));
+
+    // The caller goes away: its connection stays, and its stream is reset with CANCEL, which tonic takes for an end.
+    let mut imports = world.imports().await;
+    let endless = world.signed(tokio_stream::iter([pieces]).chain(futures::stream::pending()));
+    let upload = tokio::spawn(async move { imports.upload_import_file(endless).await.map(drop) });
+    assert_eq!(timeout(SOON, told.recv()).await.unwrap().unwrap(), None);
+    upload.abort();
+    assert_eq!(timeout(SOON, told.recv()).await.unwrap().unwrap(), Some(Code::Aborted));
+
+    // The time of the call is over.
+    let mut late = world.signed(tokio_stream::iter([first]).chain(futures::stream::pending()));
+    late.set_timeout(Duration::from_millis(300));
+    world.imports().await.upload_import_file(late).await.unwrap_err();
+    assert_eq!(timeout(SOON, told.recv()).await.unwrap().unwrap(), None);
+    assert_ne!(timeout(SOON, told.recv()).await.unwrap().unwrap(), Some(Code::Ok));
+}
+
+#[tokio::test]
 async fn the_place_of_an_abandoned_call_is_free_only_when_its_handler_is_through() {
     let running = Arc::new(Semaphore::new(0));
     let most = Arc::new(AtomicUsize::new(0));

@@ -2,9 +2,9 @@
 use std::borrow::Cow;
 
 use prost_types::{Struct, Value};
-use rapport_kernel::{Error, Violation};
+use rapport_kernel::{Error, Violation, cut};
 
-use super::{Access, Definition, cut};
+use super::{Access, Definition};
 use crate::{Attribute, Attributes};
 
 /// The custom values of a new record: what was sent, and defaults for the rest.
@@ -67,8 +67,17 @@ pub fn update(
 
 /// The values that a caller is shown: those of fields that are in use and not hidden from the caller.
 pub fn shown(fields: &[Definition], attributes: &Attributes) -> Struct {
-    let shown = fields.iter().filter(|field| field.access != Access::Hidden);
-    let values = shown.filter_map(|field| attributes.get_key_value(&field.key));
+    values_of(fields.iter().filter(|field| field.access != Access::Hidden), attributes)
+}
+
+/// The values of fields that are in use, hidden from this caller or not: what an event tells, which each of its readers sees
+/// by rights of their own.
+pub fn in_use(fields: &[Definition], attributes: &Attributes) -> Struct {
+    values_of(fields.iter(), attributes)
+}
+
+fn values_of<'f>(fields: impl Iterator<Item = &'f Definition>, attributes: &Attributes) -> Struct {
+    let values = fields.filter_map(|field| attributes.get_key_value(&field.key));
     Struct { fields: values.map(|(key, value)| (key.clone(), value.into())).collect() }
 }
 
@@ -247,6 +256,7 @@ mod tests {
         fields[0].access = Access::Hidden;
         fields[3].access = Access::Locked;
         assert_eq!(shown(&fields, &kept), given(&json!({"size": "1.5"})));
+        assert_eq!(in_use(&fields, &kept), given(&json!({"city": "杭州", "size": "1.5"})));
     }
 
     #[test]

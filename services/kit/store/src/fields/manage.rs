@@ -1,7 +1,7 @@
 //! Defining, changing, archiving custom fields: what every service's `FieldService` does.
 use std::collections::BTreeMap;
 
-use rapport_kernel::{Error, Id};
+use rapport_kernel::{Error, Id, cut};
 use rapport_proto::fields::v1 as pb;
 
 use super::{Access, Choice, Definition, FieldKind, FieldState, indexing};
@@ -209,7 +209,7 @@ fn table_of(resource: &str, resources: &[(&'static str, &'static str)]) -> Resul
         let known = resources.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         Error::invalid(
             "field.resource",
-            format!("`{}` has no custom fields here; there are {known}", super::cut(resource)),
+            format!("`{}` has no custom fields here; there are {known}", cut(resource)),
         )
     })
 }

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost_types::{Value, value::Kind};
-use rapport_kernel::{Decimal, Money, RecordName, decimal};
+use rapport_kernel::{Decimal, Money, RecordName, cut, decimal};
 use url::Url;
 
 use super::{Definition, FieldKind};
@@ -208,15 +208,6 @@ fn url(text: &str) -> Result<Attribute, String> {
         }
         _ => Err(format!("`{}` is not an address like `https://example.com/page`", cut(text))),
     }
-}
-
-/// A value for an error text.
-pub(crate) fn cut(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    if text.chars().count() <= 60 {
-        return text.chars().map(clean).collect();
-    }
-    text.chars().take(59).map(clean).chain(['…']).collect()
 }
 
 #[cfg(test)]
