@@ -4,7 +4,7 @@
 //! At most [`NAMED`] tenants have a name at a time. Who that is follows from a weight: requests, of which each past minute
 //! counts half as much as the one after it. Once a minute the heaviest take the names; one that has a name keeps it until
 //! another is twice as heavy, so that names do not flicker. A tenant that loses its name loses its series, and begins at 0
-//! when it gets another one, which Prometheus takes for a restart; `other` only ever grows. At most [`WATCHED`] tenants are
+//! when it gets another one, which Prometheus takes for a restart; `other` only ever grows. At most `WATCHED` tenants are
 //! weighed at a time, so that memory is bounded too.
 use std::{
     collections::HashMap,
