@@ -1,6 +1,12 @@
 //! Bringing customers in: rows per second with 20 custom fields, four of them indexed, against COPY into the same table; and
 //! what a long file takes in memory.
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use rapport::suite::Role;
 use rapport_test_kit::{Tenant, World, telco};
@@ -87,13 +93,13 @@ async fn copy(superuser: &mut PgConnection, tenant: &str) -> f64 {
 /// after that.
 pub(crate) async fn memory(tenant: &Tenant, rows: usize) -> (f64, f64) {
     let import = uploaded(tenant, rows).await;
-    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let over = Arc::new(AtomicBool::new(false));
     let watching = {
-        let (caller, import) = ((**tenant).clone(), import.clone());
+        let (caller, import, over) = ((**tenant).clone(), import.clone(), over.clone());
         tokio::spawn(async move {
             let (mut early, mut most) = (0.0_f64, 0.0_f64);
-            while stopped.try_recv().is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            while !over.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(500)).await;
                 let progress = caller.read(&format!("/v1/customer/imports/{import}")).await;
                 let now = resident_mb(std::process::id());
                 if rows_done(&progress) <= rows / 10 {
@@ -107,7 +113,7 @@ pub(crate) async fn memory(tenant: &Tenant, rows: usize) -> (f64, f64) {
     };
     let done = telco::work(tenant, &import, "start").await;
     assert_eq!(done["progress"]["created"], rows.to_string(), "{done}");
-    drop(stop);
+    over.store(true, Ordering::Relaxed);
     watching.await.unwrap()
 }
 

@@ -104,7 +104,7 @@ impl From<&Customer> for SearchRow {
 /// Collects a new customer and what it is found by.
 pub(super) fn insert(tx: &mut TenantTx, customer: &Customer) -> Result<(), Error> {
     tx.insert(customer)?;
-    tx.side_insert(SEARCH, &SearchRow::from(customer))
+    tx.side_insert(SEARCH.of_record(true), &SearchRow::from(customer))
 }
 
 /// Collects a changed customer and, where that changed, what it is found by.

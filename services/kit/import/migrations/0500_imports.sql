@@ -85,13 +85,13 @@ $$;
 -- Renews the lease, in the transaction of a batch: its row stays locked until the batch is over, so that nobody takes the
 -- import over in the middle of one, however late the holder is. Answers with the version of the tenant's custom fields;
 -- null when somebody else holds the lease, or nobody is to work on the import any more.
-CREATE FUNCTION rapport.hold_import(p_import uuid, p_holder uuid, p_until timestamptz) RETURNS bigint
+CREATE FUNCTION rapport.hold_import(p_import uuid, p_holder uuid, p_until timestamptz) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH held AS (
     UPDATE platform.import_work SET lease_until = p_until
     WHERE tenant_id = current_setting('rapport.tenant')::uuid AND import_id = p_import AND holder = p_holder
-    RETURNING tenant_id)
-  SELECT t.fields_version FROM held JOIN platform.tenants t ON t.id = held.tenant_id
+    RETURNING 1)
+  SELECT EXISTS (SELECT FROM held)
 $$;
 
 ALTER TABLE platform.import_work OWNER TO rapport_platform;

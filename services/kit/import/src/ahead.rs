@@ -1,9 +1,8 @@
 //! Reading ahead: while a batch is being written, the next one is cut out of the file and its values are read, so that the
 //! database and this process work at the same time.
 //!
-//! Values are read by a plan, which speaks of custom fields as they were when it was made. The database says in each batch
-//! as of which version they are; what was read as of another version is read again. A plan is only kept from batches that
-//! were committed, since the database commits none that knows the fields by another version than its own.
+//! Values are read by a plan, which speaks of custom fields as they were when it was made. Each batch's transaction knows as of
+//! which version they are; what was read as of another version is read again.
 use std::{ops::Range, sync::Arc};
 
 use rapport_kernel::{Ctx, Error};
@@ -15,6 +14,7 @@ use crate::{
     feed::Feed,
     importable::Importable,
     rows::Rows,
+    run::Trouble,
 };
 
 /// Rows that were read ahead.
@@ -33,6 +33,17 @@ pub(crate) struct Reader<I: Importable> {
     plan: Option<(i64, Arc<I::Plan>)>,
 }
 
+impl<I: Importable> Clone for Reader<I> {
+    fn clone(&self) -> Self {
+        Self {
+            importable: self.importable.clone(),
+            binding: self.binding.clone(),
+            ctx: self.ctx.clone(),
+            plan: self.plan.clone(),
+        }
+    }
+}
+
 impl<I: Importable> Reader<I> {
     pub(crate) const fn new(importable: Arc<I>, binding: Arc<Binding>, ctx: Ctx) -> Self {
         Self { importable, binding, ctx, plan: None }
@@ -42,20 +53,15 @@ impl<I: Importable> Reader<I> {
     ///
     /// # Errors
     /// Those that the whole import fails by.
-    pub(crate) fn plan(&mut self, tx: &TenantTx, version: i64) -> Result<(), Error> {
+    fn plan(&mut self, tx: &TenantTx, version: i64) -> Result<(), Error> {
         if self.plan.as_ref().is_none_or(|(known, _)| *known != version) {
             self.plan = Some((version, Arc::new(self.importable.plan(tx, &self.binding.names())?)));
         }
         Ok(())
     }
 
-    /// Forgets the plan: its batch was not committed.
-    pub(crate) fn forget(&mut self) {
-        self.plan = None;
-    }
-
     /// Reads some rows by the plan.
-    pub(crate) async fn read(&self, rows: &Arc<Rows>, range: Range<usize>) -> Result<Ready<I::Row>, Error> {
+    async fn read(&self, rows: &Arc<Rows>, range: Range<usize>) -> Result<Ready<I::Row>, Error> {
         let (_, plan) = self.plan.clone().ok_or_else(|| Error::internal("rows are read without a plan"))?;
         let (importable, binding) = (self.importable.clone(), self.binding.clone());
         let (rows, ctx) = (rows.clone(), self.ctx.clone());
@@ -65,18 +71,29 @@ impl<I: Importable> Reader<I> {
             .map_err(|error| Error::internal(error.to_string()))
     }
 
+    /// The values of some rows, as of the custom fields that the transaction knows: those that were read ahead, or read now.
+    pub(crate) async fn values(
+        &mut self,
+        tx: &TenantTx,
+        rows: &Arc<Rows>,
+        range: Range<usize>,
+        ahead: Option<(i64, Ready<I::Row>)>,
+    ) -> Result<Ready<I::Row>, Trouble> {
+        let version = tx.fields_version();
+        self.plan(tx, version).map_err(Trouble::Whole)?;
+        match ahead {
+            Some((known, ready)) if known == version => Ok(ready),
+            _ => Ok(self.read(rows, range).await?),
+        }
+    }
+
     /// Begins to read the next rows, at most `most`.
     pub(crate) fn ahead(
         &self,
         mut feed: Feed,
         most: usize,
     ) -> AbortOnDropHandle<Result<Ahead<I::Row>, Error>> {
-        let reader = Self {
-            importable: self.importable.clone(),
-            binding: self.binding.clone(),
-            ctx: self.ctx.clone(),
-            plan: self.plan.clone(),
-        };
+        let reader = self.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
             let rows = Arc::new(feed.next(most).await?);
             let ready = match &reader.plan {

@@ -1,5 +1,12 @@
 //! The engine: what a service holds, forwards its `ImportService` to, and runs a worker of.
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use rapport_blobs::Blobs;
@@ -28,6 +35,8 @@ pub struct Options {
     pub batch_time: Duration,
     /// The most rows of a batch.
     pub batch_rows: usize,
+    /// How many batches of an import are written at once, while nobody else is at work on the database.
+    pub lanes: usize,
     /// How long to rest after a batch, as a part of the time that it took: 0 not at all, 1 as long.
     pub pause_ratio: f64,
     /// How long to wait for a database or a store that does not answer, before an import fails.
@@ -43,6 +52,7 @@ impl Default for Options {
             poll: Duration::from_secs(2),
             batch_time: Duration::from_millis(250),
             batch_rows: 1_000,
+            lanes: 2,
             pause_ratio: 0.1,
             patience: Duration::from_secs(600),
         }
@@ -61,6 +71,8 @@ struct Inner {
     options: Options,
     resources: Vec<Arc<dyn Joined>>,
     woken: Arc<Notify>,
+    /// Transactions that imports began.
+    begun: Arc<AtomicU64>,
 }
 
 /// A resource that joined, whatever its types.
@@ -68,7 +80,7 @@ pub(crate) trait Joined: Send + Sync {
     fn resource(&self) -> &'static str;
     fn targets(&self, tx: &TenantTx) -> Vec<Target>;
     /// Works on an import until there is nothing more to do now.
-    fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<End, Error>>;
+    fn run(self: Arc<Self>, job: Arc<Job>) -> BoxFuture<'static, Result<End, Error>>;
 }
 
 impl<I: Importable> Joined for I {
@@ -80,7 +92,7 @@ impl<I: Importable> Joined for I {
         Importable::targets(self, tx)
     }
 
-    fn run(self: Arc<Self>, job: Job) -> BoxFuture<'static, Result<End, Error>> {
+    fn run(self: Arc<Self>, job: Arc<Job>) -> BoxFuture<'static, Result<End, Error>> {
         Box::pin(run::run(self, job))
     }
 }
@@ -88,7 +100,8 @@ impl<I: Importable> Joined for I {
 impl Imports {
     /// The imports that lie in `db` with their files in `blobs`, of no resource yet.
     pub fn new(db: Db, blobs: Blobs, clock: Clock, options: Options) -> Self {
-        Self(Arc::new(Inner { db, blobs, clock, options, resources: Vec::new(), woken: Arc::default() }))
+        let (resources, woken, begun) = (Vec::new(), Arc::default(), Arc::default());
+        Self(Arc::new(Inner { db, blobs, clock, options, resources, woken, begun }))
     }
 
     /// Lets a resource join.
@@ -112,6 +125,16 @@ impl Imports {
 
     pub(crate) fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    /// Counts a transaction that an import begins.
+    pub(crate) fn count_begun(&self) {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many transactions of this process began that are not an import's: people and machines at work.
+    pub(crate) fn begun_by_others(&self) -> u64 {
+        self.0.db.begun().saturating_sub(self.0.begun.load(Ordering::Relaxed))
     }
 
     pub(crate) fn woken(&self) -> &Notify {

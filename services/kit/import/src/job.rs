@@ -44,6 +44,7 @@ pub(crate) enum Step {
 
 impl Job {
     pub(crate) async fn begin(&self) -> Result<TenantTx, Error> {
+        self.imports.count_begun();
         self.imports.db().begin(&self.ctx).await
     }
 
@@ -52,14 +53,10 @@ impl Job {
         self.imports.db().sabotage() == Sabotage::NoFence
     }
 
-    /// The import, locked, if it is still ours to do this with, and the version of the tenant's custom fields.
-    pub(crate) async fn fence(
-        &self,
-        tx: &mut TenantTx,
-        phase: Phase,
-    ) -> Result<Option<(Import, i64)>, Error> {
+    /// The import, locked, if it is still ours to do this with.
+    pub(crate) async fn fence(&self, tx: &mut TenantTx, phase: Phase) -> Result<Option<Import>, Error> {
         if self.is_unfenced() {
-            return Ok(Some((tx.get::<Import>(self.held.import).await?, 0)));
+            return Ok(Some(tx.get::<Import>(self.held.import).await?));
         }
         let import = match tx.get_for_update::<Import>(self.held.import).await {
             Ok(import) if import.state.work() == Some(phase) => import,
@@ -67,7 +64,7 @@ impl Job {
             Err(error) => return Err(error),
         };
         let until = tx.now().plus_seconds(self.imports.options().lease_seconds);
-        Ok(work::hold(tx, self.held, until).await?.map(|version| (import, version)))
+        Ok(work::hold(tx, self.held, until).await?.then_some(import))
     }
 }
 
@@ -90,7 +87,7 @@ pub(crate) async fn fail(imports: &Imports, held: Held, why: &Error) -> Result<(
     let mut tx = job.begin().await?;
     let import = tx.get::<Import>(held.import).await?;
     let Some(phase) = import.state.work() else { return Ok(()) };
-    let Some((before, _)) = job.fence(&mut tx, phase).await? else { return Ok(()) };
+    let Some(before) = job.fence(&mut tx, phase).await? else { return Ok(()) };
     let after = Import { state: State::Failed, failure: told(why, phase), ..before.moved_on(tx.now()) };
     Import::save(&mut tx, &before, &after)?;
     work::dequeue(&mut tx, before.id).await?;

@@ -13,6 +13,7 @@ mod import;
 mod importable;
 mod issues;
 mod job;
+mod lanes;
 mod manage;
 mod mapping;
 mod pace;

@@ -11,6 +11,11 @@ const LEAST: usize = 20;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// How long to look before it is judged how much others do.
+const LOOK: Duration = Duration::from_millis(500);
+/// Transactions a second of others from which on they are at work. Who only watches the progress has fewer.
+const CROWD: f64 = 20.0;
+
 /// The pace of a run.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -23,6 +28,9 @@ pub(crate) struct Pace {
     patience: Duration,
     /// When it last went on.
     since: Instant,
+    /// When it was last looked what others do, and how much they had done by then.
+    looked: Option<(Instant, u64)>,
+    crowded: bool,
 }
 
 impl Pace {
@@ -38,6 +46,9 @@ impl Pace {
             wait: FIRST_WAIT,
             patience: options.patience,
             since: Instant::now(),
+            looked: None,
+            // Until it is known.
+            crowded: true,
         }
     }
 
@@ -57,6 +68,23 @@ impl Pace {
             let most = self.most.min(self.rows * 2);
             self.rows = (ideal as usize).clamp(LEAST.max(self.rows / 4).min(most), most);
         }
+    }
+
+    /// Learns how many transactions others have begun so far.
+    pub(crate) fn look(&mut self, begun: u64) {
+        let Some((at, before)) = self.looked else {
+            self.looked = Some((Instant::now(), begun));
+            return;
+        };
+        if at.elapsed() >= LOOK {
+            self.crowded = begun.saturating_sub(before) as f64 > CROWD * at.elapsed().as_secs_f64();
+            self.looked = Some((Instant::now(), begun));
+        }
+    }
+
+    /// Whether others are at work on the same database, as far as this process knows.
+    pub(crate) const fn is_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Rests, so that others have their turn.

@@ -1,7 +1,8 @@
 //! Working on one import: batch after batch, each one transaction that holds records, issues and progress.
 //!
-//! So a crash loses at most the batch in hand, and whoever goes on begins where the last committed one ended. The import's
-//! row is the fence: every batch locks it, finds it in the state and at the place that it expects, or leaves.
+//! So a crash loses at most the batches in hand, and whoever goes on begins where the last committed one ended. The import's
+//! row is the fence: before it commits, every batch locks it, finds it in the state and at the place that it expects, or
+//! leaves.
 mod apart;
 
 use std::{
@@ -13,17 +14,19 @@ use std::{
 
 use rapport_kernel::Error;
 use rapport_store::TenantTx;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Import,
     ahead::{Ahead, Reader},
-    bind::{Binding, Read, Ready},
+    bind::{Binding, Ready},
     collect::{self, Found},
     feed::Feed,
     import::Progress,
     importable::{Importable, Problem},
     issues::Issue,
     job::{End, Job, Step, TRIES, may_be_one},
+    lanes::{Batch, Lanes, Writer, Written},
     pace::Pace,
     rows::{Place, Rows},
     state::{Phase, State},
@@ -55,7 +58,7 @@ impl From<Error> for Trouble {
 ///
 /// # Errors
 /// Those that the import fails by.
-pub(crate) async fn run<I: Importable>(importable: Arc<I>, job: Job) -> Result<End, Error> {
+pub(crate) async fn run<I: Importable>(importable: Arc<I>, job: Arc<Job>) -> Result<End, Error> {
     let mut pace = Pace::new(job.imports.options());
     loop {
         match pass(&importable, &job, &mut pace).await {
@@ -72,7 +75,7 @@ pub(crate) async fn run<I: Importable>(importable: Arc<I>, job: Job) -> Result<E
 }
 
 /// Works on from where the database says that the import stands.
-async fn pass<I: Importable>(importable: &Arc<I>, job: &Job, pace: &mut Pace) -> Result<End, Error> {
+async fn pass<I: Importable>(importable: &Arc<I>, job: &Arc<Job>, pace: &mut Pace) -> Result<End, Error> {
     let mut tx = job.begin().await?;
     let import = tx.get::<Import>(job.held.import).await?;
     tx.finish().await?;
@@ -85,7 +88,7 @@ async fn pass<I: Importable>(importable: &Arc<I>, job: &Job, pace: &mut Pace) ->
 
 async fn rows<I: Importable>(
     importable: &Arc<I>,
-    job: &Job,
+    job: &Arc<Job>,
     mut import: Import,
     phase: Phase,
     pace: &mut Pace,
@@ -97,42 +100,48 @@ async fn rows<I: Importable>(
             None => return Ok(End::Over),
         }
     }
+    let import = Arc::new(import);
     let file = import.file()?;
     let at = import.next()?;
     let binding = Arc::new(Binding::of(&import)?);
-    let mut run = Run {
-        importable,
-        job,
-        pace,
-        phase,
+    let writer = Writer {
+        importable: importable.clone(),
+        job: job.clone(),
+        import: import.clone(),
         reader: Reader::new(importable.clone(), binding.clone(), job.ctx.clone()),
         binding,
-        at,
-        seen: HashSet::new(),
-        listed: 0,
-        faults: 0,
     };
     let feed = Feed::new(job.imports.blobs(), job.ctx.tenant, file, at);
-    let mut next = Some(run.reader.ahead(feed, run.pace.rows()));
-    while let Some(reading) = next {
-        let Ahead { feed, rows, ready } = reading.await.map_err(Error::internal)??;
-        next = (!rows.last).then(|| run.reader.ahead(feed, run.pace.rows()));
-        match run.batch(&rows, ready).await? {
-            Step::On => {}
-            Step::Last | Step::Lost => return Ok(End::Over),
+    let reading = Some(writer.reader.ahead(feed, pace.rows()));
+    let mut run = Run { writer, reading, pace, phase, at, seen: HashSet::new(), listed: 0, faults: 0 };
+    let mut lanes = Lanes::new();
+    loop {
+        let step = if run.is_alone() {
+            let Some(batch) = run.next(&mut lanes).await? else { return Ok(End::Over) };
+            run.batch(&batch.rows, batch.ready).await?
+        } else {
+            while lanes.len() < run.lanes() {
+                let Some(batch) = run.next(&mut lanes).await? else { break };
+                lanes.launch(run.writer.clone(), batch);
+            }
+            let Some((rows, written)) = lanes.first().await else { return Ok(End::Over) };
+            run.land(&mut lanes, &rows, written).await?
+        };
+        if step != Step::On {
+            return Ok(End::Over);
         }
+        run.pace.look(job.imports.begun_by_others());
         run.pace.rest().await;
         if job.stop.is_cancelled() {
             return Ok(End::Stopped);
         }
     }
-    Ok(End::Over)
 }
 
 /// Puts a dry run back to its beginning.
 async fn begin_again(job: &Job) -> Result<Option<Import>, Error> {
     let mut tx = job.begin().await?;
-    let Some((before, _)) = job.fence(&mut tx, Phase::Check).await? else { return Ok(None) };
+    let Some(before) = job.fence(&mut tx, Phase::Check).await? else { return Ok(None) };
     let after = Import { progress: Progress::default(), ..before.moved_on(tx.now()) };
     Issue::forget(&mut tx, before.id).await?;
     tx.update(&before, &after)?;
@@ -142,12 +151,11 @@ async fn begin_again(job: &Job) -> Result<Option<Import>, Error> {
 
 /// The run, or the dry run, of an import.
 struct Run<'r, I: Importable> {
-    importable: &'r Arc<I>,
-    job: &'r Job,
+    writer: Writer<I>,
+    /// The next batch of the file, while there is one.
+    reading: Option<AbortOnDropHandle<Result<Ahead<I::Row>, Error>>>,
     pace: &'r mut Pace,
     phase: Phase,
-    reader: Reader<I>,
-    binding: Arc<Binding>,
     /// Where the next row lies: what was committed.
     at: Place,
     /// External ids that a dry run would have made records of, by digest: the next row with one of them meets that record.
@@ -169,11 +177,7 @@ impl<I: Importable> Run<'_, I> {
         loop {
             let range = from..rows.len().min(from + size.max(1));
             let started = Instant::now();
-            let attempt = self.transact(rows, range.clone(), ready.take()).await;
-            if attempt.is_err() {
-                self.reader.forget();
-            }
-            let step = match attempt {
+            let step = match self.transact(rows, range.clone(), ready.take()).await {
                 Ok(step) => {
                     self.faults = 0;
                     step
@@ -209,98 +213,108 @@ impl<I: Importable> Run<'_, I> {
         range: Range<usize>,
         ahead: Option<(i64, Ready<I::Row>)>,
     ) -> Result<Step, Trouble> {
-        let mut tx = self.job.begin().await?;
+        let mut tx = self.writer.job.begin().await?;
+        let ready = self.writer.reader.values(&tx, rows, range.clone(), ahead).await?;
+        let found = self.writer.collect(&mut tx, rows, ready, &self.seen).await?;
         if self.phase == Phase::Check {
-            let import = tx.get::<Import>(self.job.held.import).await?;
-            // It is fast enough without reading ahead, and so need not ask for the version of the fields.
-            self.reader.forget();
-            self.reader.plan(&tx, 0).map_err(Trouble::Whole)?;
-            let ready = self.reader.read(rows, range.clone()).await?;
-            self.reader.forget();
-            let found = self.collect(&mut tx, &import, rows, ready).await?;
             drop(tx);
             return Ok(self.record(rows, range.end, found).await?);
         }
-        let Some((before, version)) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
-        self.reader.plan(&tx, version).map_err(Trouble::Whole)?;
-        let ready = match ahead {
-            Some((known, ready)) if known == version => ready,
-            _ => self.reader.read(rows, range.clone()).await?,
-        };
-        let found = self.collect(&mut tx, &before, rows, ready).await?;
         if self.is_apart() {
-            return self.apart(tx, &before, rows, range, found).await;
+            return self.apart(tx, rows, range, found).await;
         }
-        Ok(self.finish(tx, before, rows, range.end, found).await?)
+        Ok(self.finish(tx, rows, range.end, found).await?)
+    }
+
+    /// The next batch to write: one that gave way, or the next of the file.
+    async fn next(&mut self, lanes: &mut Lanes<I::Row>) -> Result<Option<Batch<I::Row>>, Error> {
+        if let Some(batch) = lanes.again() {
+            return Ok(Some(batch));
+        }
+        let Some(reading) = self.reading.take() else { return Ok(None) };
+        let Ahead { feed, rows, ready } = reading.await.map_err(Error::internal)??;
+        self.reading = (!rows.last).then(|| self.writer.reader.ahead(feed, self.pace.rows()));
+        Ok(Some(Batch { rows, ready }))
+    }
+
+    /// Commits a batch that was written in a lane. Whatever is wrong with it, alone and in parts it is dealt with.
+    async fn land(
+        &mut self,
+        lanes: &mut Lanes<I::Row>,
+        rows: &Arc<Rows>,
+        written: Result<Written, Trouble>,
+    ) -> Result<Step, Error> {
+        let started = Instant::now();
+        let landed = match written {
+            Ok(Written { tx, found, took }) => self
+                .finish(tx, rows, rows.len(), found)
+                .await
+                .map(|step| (step, took))
+                .map_err(Trouble::Batch),
+            Err(trouble) => Err(trouble),
+        };
+        match landed {
+            Ok((step, took)) => {
+                self.faults = 0;
+                self.pace.measure(rows.len(), took + started.elapsed());
+                Ok(step)
+            }
+            Err(Trouble::Whole(error)) => Err(error),
+            Err(Trouble::Batch(_)) => {
+                lanes.recall();
+                self.batch(rows, None).await
+            }
+        }
+    }
+
+    /// Whether each batch is dealt with before the next is begun: a dry run has to know which records earlier rows would have
+    /// made.
+    fn is_alone(&self) -> bool {
+        self.phase == Phase::Check || self.is_apart()
+    }
+
+    /// How many batches may be under way: one, while others are at work on the same database.
+    fn lanes(&self) -> usize {
+        if self.pace.is_crowded() { 1 } else { self.writer.job.imports.options().lanes.max(1) }
     }
 
     /// The import, locked, if it is still ours and where we left it.
-    async fn fence(&self, tx: &mut TenantTx) -> Result<Option<(Import, i64)>, Error> {
-        let Some((import, version)) = self.job.fence(tx, self.phase).await? else { return Ok(None) };
-        let ours = self.job.is_unfenced() || import.next()? == self.at;
-        Ok(ours.then_some((import, version)))
-    }
-
-    /// Lets the resource collect what was read.
-    async fn collect(
-        &self,
-        tx: &mut TenantTx,
-        import: &Import,
-        rows: &Rows,
-        ready: Ready<I::Row>,
-    ) -> Result<Found, Trouble> {
-        let mut found = Found::refused(ready.rejected, ready.issues);
-        for group in ready.groups {
-            let (marks, values): (Vec<_>, Vec<_>) =
-                group.into_iter().map(|Read { n, key, row }| ((n, key), row)).unzip();
-            if marks.is_empty() {
-                continue;
-            }
-            let outcomes = self.importable.write(tx, &import.source, import.policy(), values).await?;
-            if outcomes.len() != marks.len() {
-                let fault =
-                    format!("{} rows were written, but {} have an outcome", marks.len(), outcomes.len());
-                return Err(Trouble::Whole(Error::internal(fault)));
-            }
-            for ((n, key), outcome) in marks.into_iter().zip(outcomes) {
-                let met = key.is_some_and(|key| self.seen.contains(&key));
-                found.add(&self.binding, rows, (n, key), outcome, met.then(|| import.policy()));
-            }
-        }
-        Ok(found)
+    async fn fence(&self, tx: &mut TenantTx) -> Result<Option<Import>, Error> {
+        let Some(import) = self.writer.job.fence(tx, self.phase).await? else { return Ok(None) };
+        let ours = self.writer.job.is_unfenced() || import.next()? == self.at;
+        Ok(ours.then_some(import))
     }
 
     /// Refuses a row that no transaction would take.
     async fn refuse(&mut self, rows: &Arc<Rows>, n: usize, error: Error) -> Result<Step, Error> {
         if let Error::Internal(cause) = &error {
             let line = rows.get(n).map_or(0, |row| row.start.line);
-            tracing::error!(tenant.id = %self.job.ctx.tenant, import.id = %self.job.held.import, line, error = %cause,
+            tracing::error!(tenant.id = %self.writer.job.ctx.tenant, import.id = %self.writer.job.held.import, line, error = %cause,
                 "a row could not be written");
             self.faults += 1;
             if self.faults >= FAULTS {
                 return Err(error);
             }
         }
-        let issues = self.binding.issues_of(rows, n, &Problem::of(&error));
+        let issues = self.writer.binding.issues_of(rows, n, &Problem::of(&error));
         self.record(rows, n + 1, Found::refused(1, issues)).await
     }
 
     /// Writes what was found, and nothing else.
     async fn record(&mut self, rows: &Rows, end: usize, found: Found) -> Result<Step, Error> {
-        let mut tx = self.job.begin().await?;
-        let Some((before, _)) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
-        self.finish(tx, before, rows, end, found).await
+        let tx = self.writer.job.begin().await?;
+        self.finish(tx, rows, end, found).await
     }
 
-    /// Adds issues and progress to the transaction, and commits it.
+    /// Adds issues and progress to the transaction, and commits it, if the import is still ours.
     async fn finish(
         &mut self,
         mut tx: TenantTx,
-        before: Import,
         rows: &Rows,
         end: usize,
         mut found: Found,
     ) -> Result<Step, Error> {
+        let Some(before) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
         let place = end.checked_sub(1).and_then(|n| rows.after(n)).or(rows.end).unwrap_or(self.at);
         let last = rows.last && end >= rows.len();
         let mut after = before.moved_on(tx.now());

@@ -54,6 +54,7 @@ pub(crate) async fn undo<I: Importable>(
         }
         pace.measure(size, started.elapsed());
         (size, tries) = (size.saturating_mul(2).min(pace.rows()), 0);
+        pace.look(job.imports.begun_by_others());
         pace.rest().await;
     }
 }
@@ -93,7 +94,7 @@ async fn leave(job: &Job, at: Option<Uuid>) -> Result<(Step, Option<Uuid>), Erro
 }
 
 async fn fence(job: &Job, tx: &mut TenantTx, at: Option<Uuid>) -> Result<Option<Import>, Error> {
-    let import = job.fence(tx, Phase::Undo).await?.map(|(import, _)| import);
+    let import = job.fence(tx, Phase::Undo).await?;
     Ok(import.filter(|import| import.progress.undone_to == at))
 }
 

@@ -38,16 +38,15 @@ pub(crate) async fn dequeue(tx: &mut TenantTx, import: Uuid) -> Result<(), Error
         .map_err(database)
 }
 
-/// Renews the lease for this transaction's batch; `None` when it was lost, else the version of the tenant's custom fields.
-pub(crate) async fn hold(tx: &mut TenantTx, held: Held, until: Instant) -> Result<Option<i64>, Error> {
-    let version: Option<Option<i64>> = sqlx::query_scalar("SELECT rapport.hold_import($1, $2, $3)")
+/// Renews the lease for this transaction's batch; false when it was lost.
+pub(crate) async fn hold(tx: &mut TenantTx, held: Held, until: Instant) -> Result<bool, Error> {
+    sqlx::query_scalar("SELECT rapport.hold_import($1, $2, $3)")
         .bind(held.import)
         .bind(held.holder)
         .bind(until)
-        .fetch_optional(tx.conn().await?)
+        .fetch_one(tx.conn().await?)
         .await
-        .map_err(database)?;
-    Ok(version.flatten())
+        .map_err(database)
 }
 
 /// Takes the import that has waited longest, of a tenant of whom none is worked on.

@@ -86,7 +86,7 @@ impl Imports {
             Ok(Some(prepared)) => prepared,
         };
         tracing::info!(tenant.id = %held.tenant, import.id = %held.import, phase, "an import is worked on");
-        let end = joined.run(Job { imports: self.clone(), ctx, held, stop }).await?;
+        let end = joined.run(Arc::new(Job { imports: self.clone(), ctx, held, stop })).await?;
         tracing::info!(tenant.id = %held.tenant, import.id = %held.import, phase, ?end, "an import is not worked on any more");
         Ok(end)
     }

@@ -271,7 +271,8 @@ BEGIN
   INSERT INTO platform.outbox (event_id, tenant_id, part, resource, record_id, version, subject, type, changed_paths,
     payload, principal, on_behalf_of, via, cause, trace, time)
   SELECT e.event_id, tenant, e.part, e.resource, e.record_id, e.version, e.subject, e.type,
-    ARRAY(SELECT jsonb_array_elements_text(p_paths -> (e.n - 1)::int)),
+    CASE WHEN p_paths -> (e.n - 1)::int = '[]' THEN '{}'
+      ELSE ARRAY(SELECT jsonb_array_elements_text(p_paths -> (e.n - 1)::int)) END,
     e.payload, p_principal, p_on_behalf_of, p_via, p_cause, p_trace, p_time
   FROM unnest(p_event_ids, p_parts, p_resources, p_records, p_versions, p_subjects, p_types, p_payloads)
     WITH ORDINALITY AS e (event_id, part, resource, record_id, version, subject, type, payload, n)

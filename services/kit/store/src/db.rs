@@ -1,5 +1,13 @@
 //! The only door to a service's database.
-use std::{fmt, fmt::Write as _, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use moka::sync::Cache;
 use rapport_kernel::{Ctx, Error, Scope, hex};
@@ -26,6 +34,8 @@ struct Inner {
     scoped: Vec<(&'static str, &'static str)>,
     /// Each tenant's custom fields, as of their version; the database says when they are old.
     fields: Cache<Uuid, Arc<TenantFields>>,
+    /// Tenants' transactions begun.
+    begun: Arc<AtomicU64>,
     /// For tests: a promise that is broken.
     sabotage: Sabotage,
 }
@@ -70,7 +80,8 @@ impl Db {
             .await
             .map_err(database)?;
         let fields = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(3600)).build();
-        Ok(Self(Arc::new(Inner { pool, scoped: Vec::new(), fields, sabotage: Sabotage::None })))
+        let (scoped, begun) = (Vec::new(), Arc::default());
+        Ok(Self(Arc::new(Inner { pool, scoped, fields, begun, sabotage: Sabotage::None })))
     }
 
     /// Declares a resource whose records have owners, so that the policies know who sees all of them.
@@ -94,6 +105,11 @@ impl Db {
         self.0.sabotage
     }
 
+    /// How many tenants' transactions began here since the process started: how busy it is.
+    pub fn begun(&self) -> u64 {
+        self.0.begun.load(Ordering::Relaxed)
+    }
+
     /// Begins a transaction for the caller in the caller's tenant, in one round trip.
     ///
     /// # Errors
@@ -104,6 +120,7 @@ impl Db {
         if tenant.is_nil() {
             return Err(Error::Unauthenticated);
         }
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
         let seen = self.all_seen(ctx);
         for _ in 0..4 {
             let fields = match self.0.fields.get(&tenant) {

@@ -79,7 +79,7 @@ pub(crate) fn follow<R: Resource>(
             }
         }
         if field.indexed && (before.is_none() || old != new) {
-            index(writes, field, after.id(), old, new)?;
+            index(writes, field, after.id(), before.is_none(), (old, new))?;
         }
     }
     Ok(())
@@ -127,9 +127,10 @@ fn index(
     writes: &mut Writes,
     field: &Definition,
     record: Uuid,
-    old: Option<&Attribute>,
-    new: Option<&Attribute>,
+    is_new: bool,
+    (old, new): (Option<&Attribute>, Option<&Attribute>),
 ) -> Result<(), Error> {
+    let texts = TEXTS.of_record(is_new);
     let present = new.is_some();
     let row = |value: serde_json::Value| json!({"field_id": field.id, "record_id": record, "present": present, "value": value});
     let text = |value: Option<&Attribute>| match value {
@@ -143,10 +144,12 @@ fn index(
                 Some(Attribute::Boolean(true)) => 1,
                 _ => 0,
             };
-            writes.side_insert(NUMBERS, &row(value.into()))
+            writes.side_insert(NUMBERS.of_record(is_new), &row(value.into()))
         }
-        FieldKind::Date => writes.side_insert(DATES, &row(or(text(new), "1970-01-01"))),
-        FieldKind::Instant => writes.side_insert(INSTANTS, &row(or(text(new), "1970-01-01T00:00:00Z"))),
+        FieldKind::Date => writes.side_insert(DATES.of_record(is_new), &row(or(text(new), "1970-01-01"))),
+        FieldKind::Instant => {
+            writes.side_insert(INSTANTS.of_record(is_new), &row(or(text(new), "1970-01-01T00:00:00Z")))
+        }
         FieldKind::MultiChoice => {
             let elements = |value: Option<&Attribute>| match value {
                 Some(Attribute::List(list)) => list.clone(),
@@ -158,11 +161,11 @@ fn index(
                 writes.side_delete(TEXTS, &gone)?;
             }
             for (position, element) in new.iter().enumerate() {
-                writes.side_insert(TEXTS, &at(position, row(element.as_str().into())))?;
+                writes.side_insert(texts, &at(position, row(element.as_str().into())))?;
             }
             Ok(())
         }
-        _ => writes.side_insert(TEXTS, &at(0, row(text(new).into()))),
+        _ => writes.side_insert(texts, &at(0, row(text(new).into()))),
     }
 }
 

@@ -74,6 +74,11 @@ impl TenantTx {
         self.tx.conn()
     }
 
+    /// The version of the tenant's custom fields, which grows with each change of them.
+    pub fn fields_version(&self) -> i64 {
+        self.fields.version
+    }
+
     /// The custom fields of a resource that are in use, each with what this caller may do with it.
     pub fn custom_fields<R: Resource>(&self) -> &[Definition] {
         self.fields.of(R::NAME)

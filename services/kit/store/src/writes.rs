@@ -50,6 +50,13 @@ pub struct Side {
     pub replaces: bool,
 }
 
+impl Side {
+    /// The same for rows of a record: of a new one there is nothing to replace, and looking for it costs a third of the write.
+    pub const fn of_record(self, is_new: bool) -> Self {
+        Self { replaces: self.replaces && !is_new, ..self }
+    }
+}
+
 /// Everything a transaction collected.
 #[derive(Debug, Default)]
 pub(crate) struct Writes {

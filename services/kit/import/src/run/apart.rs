@@ -5,7 +5,6 @@ use rapport_store::{GAP, Sabotage, TenantTx};
 
 use super::{Run, Trouble};
 use crate::{
-    Import,
     collect::{self, Found},
     importable::Importable,
     job::Step,
@@ -15,35 +14,33 @@ use crate::{
 impl<I: Importable> Run<'_, I> {
     /// Whether a test wants it so.
     pub(super) fn is_apart(&self) -> bool {
-        matches!(self.job.imports.db().sabotage(), Sabotage::ProgressBefore | Sabotage::ProgressAfter)
+        matches!(self.writer.job.imports.db().sabotage(), Sabotage::ProgressBefore | Sabotage::ProgressAfter)
     }
 
     /// Commits what `tx` collected and, separately, the progress.
     pub(super) async fn apart(
         &mut self,
         mut tx: TenantTx,
-        import: &Import,
         rows: &Arc<Rows>,
         range: Range<usize>,
         mut found: Found,
     ) -> Result<Step, Trouble> {
         let end = range.end;
         let written = std::mem::take(&mut found.written);
-        if self.job.imports.db().sabotage() == Sabotage::ProgressAfter {
-            collect::remember(&mut tx, import.id, written).await?;
+        if self.writer.job.imports.db().sabotage() == Sabotage::ProgressAfter {
+            collect::remember(&mut tx, self.writer.import.id, written).await?;
             tx.finish().await?;
-            let mut tx = self.job.begin().await?;
+            let tx = self.writer.job.begin().await?;
             tokio::time::sleep(GAP).await;
-            let Some((import, _)) = self.fence(&mut tx).await? else { return Ok(Step::Lost) };
-            return Ok(self.finish(tx, import, rows, end, found).await?);
+            return Ok(self.finish(tx, rows, end, found).await?);
         }
         drop(tx);
         let step = self.record(rows, end, found).await?;
-        let mut tx = self.job.begin().await?;
+        let mut tx = self.writer.job.begin().await?;
         tokio::time::sleep(GAP).await;
-        let ready = self.reader.read(rows, range).await?;
-        let found = self.collect(&mut tx, import, rows, ready).await?;
-        collect::remember(&mut tx, import.id, found.written).await?;
+        let ready = self.writer.reader.values(&tx, rows, range, None).await?;
+        let found = self.writer.collect(&mut tx, rows, ready, &self.seen).await?;
+        collect::remember(&mut tx, self.writer.import.id, found.written).await?;
         tx.finish().await?;
         Ok(step)
     }
