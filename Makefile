@@ -48,7 +48,6 @@ check: ## Check format, lints, documentation, dependencies, the contract and its
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(LOCKED)
 
 bench: ## Measure against PostgreSQL alone, within one run, and print a table
-	@[ -d tests/bench ] || { echo 'make: there is no tests/bench to run' >&2; exit 1; }
 	deploy/tools/install cc postgres nats-server
 	$(CARGO) build --release $(LOCKED) --package rapport --package rapport-local --package rapport-bench
 	$(OUT)/release/with-servers --durable -- $(OUT)/release/bench $(ARGS)

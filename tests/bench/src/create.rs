@@ -38,7 +38,7 @@ fn request(n: u64) -> CreateCustomerRequest {
 pub(crate) async fn measure() -> Vec<Figure> {
     let world = World::new().await;
     let tenant = world.tenant("bench").await;
-    let customers = tenant.customers_at(&world);
+    let customers = tenant.customers_at(&world.grpc_url());
     let create = move |n: u64| {
         let mut customers = customers.clone();
         async move { drop(customers.create_customer(request(n)).await.unwrap()) }

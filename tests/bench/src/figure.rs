@@ -1,5 +1,5 @@
 //! A figure: what was measured, what it was measured against, and what was promised.
-use std::fmt::Write as _;
+use std::fmt::{self, Display, Formatter, Write as _};
 
 /// What is promised of a figure.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,15 @@ impl Figure {
     }
 }
 
+impl Display for Figure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let ratio = if self.reference.is_empty() { String::new() } else { format!("{:.2}", self.result) };
+        let (aim, verdict) = self.promise();
+        let Self { name, value, reference, .. } = self;
+        write!(f, "| {name} | {value} | {reference} | {ratio} | {aim} | {verdict} |")
+    }
+}
+
 fn with_unit(value: f64, unit: &str) -> String {
     let digits = if value >= 100.0 { 0 } else { 2 };
     format!("{value:.digits$} {unit}")
@@ -76,10 +85,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     let mut table =
         String::from("\n| figure | measured | reference | ratio | aim | |\n|---|--:|--:|--:|--:|---|\n");
     for figure in figures {
-        let ratio = if figure.reference.is_empty() { String::new() } else { format!("{:.2}", figure.result) };
-        let (aim, verdict) = figure.promise();
-        let Figure { name, value, reference, .. } = figure;
-        let _ = writeln!(table, "| {name} | {value} | {reference} | {ratio} | {aim} | {verdict} |");
+        let _ = writeln!(table, "{figure}");
     }
     table
 }

@@ -40,7 +40,9 @@ async fn main() {
     for name in NAMES {
         if asked.is_empty() || asked.iter().any(|wanted| wanted == name) {
             eprintln!("bench: {name}");
-            figures.extend(measure(name).await);
+            let measured = measure(name).await;
+            measured.iter().for_each(|figure| eprintln!("  {figure}"));
+            figures.extend(measured);
         }
     }
     println!("{}", figure::table(&figures));

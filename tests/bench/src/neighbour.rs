@@ -30,7 +30,7 @@ const QUIET: Duration = Duration::from_secs(20);
 
 pub(crate) async fn measure() -> Vec<Figure> {
     let world = World::new().await;
-    let (a, b) = (world.tenant("a").await, world.tenant("b").await);
+    let (a, b) = (world.tenant("importer").await, world.tenant("neighbour").await);
     for tenant in [&a, &b] {
         telco::define_fields(tenant).await;
     }
@@ -67,12 +67,14 @@ pub(crate) async fn measure() -> Vec<Figure> {
 async fn people_work(world: &World, tenant: &Tenant, meanwhile: impl Future<Output = ()>) -> Histogram<u64> {
     let stop = Arc::new(AtomicBool::new(false));
     let list = ListCustomersRequest { page_size: 200, ..ListCustomersRequest::default() };
-    let listed = tenant.customers().list_customers(list).await.unwrap().into_inner().customers;
+    let listed =
+        tenant.renewed().await.customers().list_customers(list).await.unwrap().into_inner().customers;
     let ids: Arc<[String]> = listed.into_iter().map(|customer| customer.id).collect();
     let mut people = JoinSet::new();
     for person in 0..PEOPLE {
-        let (mut customers, ids, stop) = (tenant.customers_at(world), ids.clone(), stop.clone());
+        let (caller, url, ids, stop) = ((**tenant).clone(), world.grpc_url(), ids.clone(), stop.clone());
         people.spawn(async move {
+            let mut customers = caller.renewed().await.customers_at(&url);
             let mut seen = times();
             let mut n = person;
             // Not all at once.
@@ -90,6 +92,9 @@ async fn people_work(world: &World, tenant: &Tenant, meanwhile: impl Future<Outp
                 }
                 seen.record(begun.elapsed().as_micros() as u64).unwrap();
                 n += 1;
+                if n % 100 == person {
+                    customers = caller.renewed().await.customers_at(&url);
+                }
                 sleep(PAUSE).await;
             }
             seen

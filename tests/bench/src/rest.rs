@@ -17,7 +17,7 @@ const TURNS: usize = 5;
 pub(crate) async fn measure() -> Vec<Figure> {
     let world = World::new().await;
     let tenant = world.tenant("bench").await;
-    let mut customers = tenant.customers_at(&world);
+    let mut customers = tenant.customers_at(&world.grpc_url());
     let customer = Customer {
         display_name: "Harbour Supplies".into(),
         industry: "logistics".into(),

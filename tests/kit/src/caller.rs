@@ -11,8 +11,6 @@ use reqwest::{Method, Response};
 use serde_json::Value;
 use tonic::{service::interceptor::InterceptedService, transport::Channel};
 
-use crate::World;
-
 /// Somebody who is signed in.
 #[derive(Clone)]
 pub struct Caller {
@@ -33,6 +31,13 @@ impl Caller {
         Self { user, session_token, bearer, access, url, http: reqwest::Client::new() }
     }
 
+    /// The same with a new token, since tokens are short-lived; by REST the gateway sees to that.
+    pub async fn renewed(&self) -> Self {
+        let bearer =
+            self.access.exchange(Credential::SessionToken(self.session_token.clone())).await.unwrap();
+        Self { bearer, ..self.clone() }
+    }
+
     /// Their name, as records refer to them.
     pub fn name(&self) -> String {
         format!("identity.user/{}", self.user.id)
@@ -48,9 +53,9 @@ impl Caller {
         CustomerServiceClient::new(self.direct("customer")).max_decoding_message_size(64 << 20)
     }
 
-    /// Customers by gRPC over the network, straight at the services of `world`.
-    pub fn customers_at(&self, world: &World) -> CustomerServiceClient<InterceptedService<Channel, Bearer>> {
-        let channel = Channel::from_shared(world.grpc_url()).unwrap().tcp_nodelay(true).connect_lazy();
+    /// Customers by gRPC over the network, straight at the services that listen at `url`.
+    pub fn customers_at(&self, url: &str) -> CustomerServiceClient<InterceptedService<Channel, Bearer>> {
+        let channel = Channel::from_shared(url.to_owned()).unwrap().tcp_nodelay(true).connect_lazy();
         CustomerServiceClient::with_interceptor(channel, self.bearer.clone())
     }
 

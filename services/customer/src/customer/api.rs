@@ -200,7 +200,7 @@ async fn undelete(tx: &mut TenantTx, id: Id<Customer>, etag: Etag) -> Result<Cus
         return Err(Error::rule("NOT_DELETED", format!("customer `{id}` is not deleted")));
     }
     let after = before.followed_by(tx.ctx(), Customer { delete_time: None, ..before.clone() });
-    if let Some(error) = tx.conflicts(&[&after]).await?.into_iter().flatten().next() {
+    if let Some(error) = tx.conflicts(&[&after], &[]).await?.into_iter().flatten().next() {
         return Err(error);
     }
     batch::save(tx, &before, &after)?;

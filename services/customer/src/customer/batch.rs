@@ -31,6 +31,14 @@ impl Op {
             Self::Delete(..) => "customer.customers.delete",
         }
     }
+
+    /// The id that the caller chose for a new customer.
+    fn chosen_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Create(sent) | Self::Upsert(_, sent, _) => sent.id.parse().ok(),
+            Self::Update(..) | Self::Delete(..) => None,
+        }
+    }
 }
 
 /// What a change comes to, before anything is written.
@@ -59,6 +67,7 @@ pub(super) async fn apply(tx: &mut TenantTx, ops: Vec<Op>) -> Result<Results, Er
         .filter_map(|op| if let Op::Upsert(key, ..) = op { Some(key.clone()) } else { None })
         .collect();
     let known = tx.by_external_ids::<Customer>(&keys).await?;
+    let chosen: Vec<Uuid> = ops.iter().filter_map(Op::chosen_id).collect();
     let targets: BTreeSet<Uuid> = ops.iter().filter_map(|op| target(op, &known)).collect();
     let held: BTreeMap<Uuid, Held<Customer>> = tx
         .lock_many::<Customer>(&targets.into_iter().collect::<Vec<_>>())
@@ -79,7 +88,7 @@ pub(super) async fn apply(tx: &mut TenantTx, ops: Vec<Op>) -> Result<Results, Er
             _ => plan(tx, op, target.and_then(|id| held.get(&id)), target),
         });
     }
-    refuse_taken(tx, &mut plans).await?;
+    refuse_taken(tx, &mut plans, &chosen).await?;
     // A refusal stays with its change; a fault while collecting stops the whole.
     let mut results = Vec::with_capacity(plans.len());
     for plan in plans {
@@ -108,7 +117,7 @@ fn plan(tx: &TenantTx, op: Op, held: Option<&Held<Customer>>, target: Option<Uui
         (Op::Upsert(key, mut sent, update_mask), None) => {
             let ctx = ctx.permit("customer.customers.create")?;
             // What it names is for the customer that exists, but a slip in it is one today already.
-            mask::paths(&ctx, Customer::KIND, &sent, update_mask.as_ref())?;
+            mask::check::<pb::Customer>(&ctx, Customer::KIND, update_mask.as_ref())?;
             sent.external_ids.retain(|id| id.source != key.source);
             sent.external_ids.push(types::ExternalId { source: key.source, external_id: key.external_id });
             create(tx, &ctx, &sent)
@@ -183,9 +192,13 @@ fn may_assign(ctx: &Ctx) -> Result<(), Error> {
 }
 
 /// Refuses the plans that take what belongs to another customer.
-async fn refuse_taken(tx: &mut TenantTx, plans: &mut [Result<Plan, Error>]) -> Result<(), Error> {
-    let written: Vec<Customer> = plans.iter().flatten().filter_map(Plan::written).cloned().collect();
-    let conflicts = tx.conflicts(&written.iter().collect::<Vec<_>>()).await?;
+async fn refuse_taken(
+    tx: &mut TenantTx,
+    plans: &mut [Result<Plan, Error>],
+    chosen: &[Uuid],
+) -> Result<(), Error> {
+    let written: Vec<&Customer> = plans.iter().flatten().filter_map(Plan::written).collect();
+    let conflicts = tx.conflicts(&written, chosen).await?;
     let writing = plans.iter_mut().filter(|plan| plan.as_ref().is_ok_and(|plan| plan.written().is_some()));
     for (plan, conflict) in writing.zip(conflicts) {
         if let Some(error) = conflict {

@@ -192,7 +192,7 @@ async fn undo_one(tx: &mut TenantTx, current: &Customer, before: Option<Value>) 
         Some(_) => return Err(Error::internal("what an import overwrote was not kept as text")),
     };
     let after = current.followed_by(&ctx, wanted);
-    if tx.conflicts(&[&after]).await?.into_iter().flatten().next().is_some() {
+    if tx.conflicts(&[&after], &[]).await?.into_iter().flatten().next().is_some() {
         return Ok(Undo::Kept);
     }
     batch::save(tx, current, &after)?;

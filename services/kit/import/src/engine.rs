@@ -31,14 +31,18 @@ pub struct Options {
     pub lease_seconds: i64,
     /// How often to look for work that another process was asked for.
     pub poll: Duration,
-    /// How long a batch should take: other tenants wait behind one for their turn on the machine.
+    /// How long a batch should take.
     pub batch_time: Duration,
+    /// The same while others are at work on the same database: they wait behind a batch for their turn on the machine.
+    pub busy_batch_time: Duration,
     /// The most rows of a batch.
     pub batch_rows: usize,
     /// How many batches of an import are written at once, while nobody else is at work on the database.
     pub lanes: usize,
     /// How long to rest after a batch, as a part of the time that it took: 0 not at all, 1 as long.
     pub pause_ratio: f64,
+    /// The same while others are at work; at least `pause_ratio`.
+    pub busy_pause_ratio: f64,
     /// How long to wait for a database or a store that does not answer, before an import fails.
     pub patience: Duration,
 }
@@ -51,9 +55,11 @@ impl Default for Options {
             lease_seconds: 30,
             poll: Duration::from_secs(2),
             batch_time: Duration::from_millis(250),
+            busy_batch_time: Duration::from_millis(50),
             batch_rows: 1_000,
             lanes: 2,
-            pause_ratio: 0.1,
+            pause_ratio: 0.0,
+            busy_pause_ratio: 1.0,
             patience: Duration::from_secs(600),
         }
     }

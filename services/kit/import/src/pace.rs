@@ -12,7 +12,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// How long to look before it is judged how much others do.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(250);
 /// Transactions a second of others from which on they are at work. Who only watches the progress has fewer.
 const CROWD: f64 = 20.0;
 
@@ -23,6 +23,8 @@ pub(crate) struct Pace {
     most: usize,
     target: Duration,
     rest: f64,
+    busy_target: Duration,
+    busy_rest: f64,
     last: Duration,
     wait: Duration,
     patience: Duration,
@@ -42,13 +44,14 @@ impl Pace {
             most,
             target: options.batch_time,
             rest: options.pause_ratio.clamp(0.0, 100.0),
+            busy_target: options.busy_batch_time.min(options.batch_time),
+            busy_rest: options.busy_pause_ratio.max(options.pause_ratio).clamp(0.0, 100.0),
             last: Duration::ZERO,
             wait: FIRST_WAIT,
             patience: options.patience,
             since: Instant::now(),
             looked: None,
-            // Until it is known.
-            crowded: true,
+            crowded: false,
         }
     }
 
@@ -64,7 +67,8 @@ impl Pace {
         self.last = took;
         // Parts of a batch say nothing about whole ones.
         if rows * 2 >= self.rows {
-            let ideal = rows as f64 * self.target.as_secs_f64() / took.as_secs_f64().max(1e-6);
+            let target = if self.crowded { self.busy_target } else { self.target };
+            let ideal = rows as f64 * target.as_secs_f64() / took.as_secs_f64().max(1e-6);
             let most = self.most.min(self.rows * 2);
             self.rows = (ideal as usize).clamp(LEAST.max(self.rows / 4).min(most), most);
         }
@@ -87,9 +91,9 @@ impl Pace {
         self.crowded
     }
 
-    /// Rests, so that others have their turn.
+    /// Rests, so that others have their turn: for long while they are at work.
     pub(crate) async fn rest(&self) {
-        let rest = self.last.mul_f64(self.rest);
+        let rest = self.last.mul_f64(if self.crowded { self.busy_rest } else { self.rest });
         if rest.is_zero() {
             tokio::task::yield_now().await;
         } else {
@@ -131,5 +135,22 @@ mod tests {
         }
         pace.measure(1, Duration::from_secs(1));
         assert_eq!(pace.rows(), 25, "a single row says nothing");
+    }
+
+    #[test]
+    fn while_others_are_at_work_batches_are_short() {
+        let mut pace = Pace::new(&Options::default());
+        let since = |begun: u64, pace: &mut Pace| {
+            pace.looked = Instant::now().checked_sub(Duration::from_secs(1)).map(|then| (then, 1_000));
+            pace.look(1_000 + begun);
+            pace.is_crowded()
+        };
+        assert!(!since(15, &mut pace), "somebody watches");
+        assert!(since(30, &mut pace), "people are at work");
+        for _ in 0..5 {
+            pace.measure(pace.rows(), Duration::from_millis(pace.rows() as u64));
+        }
+        assert_eq!(pace.rows(), 50, "1 ms a row");
+        assert!(!since(0, &mut pace), "they have gone home");
     }
 }

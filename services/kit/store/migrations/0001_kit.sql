@@ -344,9 +344,11 @@ END $$;
 CREATE FUNCTION rapport.taken(p_table regclass, p_ids uuid[]) RETURNS SETOF uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  -- One by one: of a table that has just grown, the planner would else read all of the tenant's rows.
+  -- One by one, and in the order of the primary key: of a table that has just grown, the planner would else read all of the
+  -- tenant's rows, or all of another index that has the id behind other columns.
   RETURN QUERY EXECUTE format('SELECT t.id FROM unnest($2) AS k (id) CROSS JOIN LATERAL
-    (SELECT id FROM %s WHERE tenant_id = $1 AND id = k.id LIMIT 1) t', p_table)
+    (SELECT tenant_id, id FROM %s WHERE (tenant_id, id) >= ($1, k.id) ORDER BY tenant_id, id LIMIT 1) t
+    WHERE t.tenant_id = $1 AND t.id = k.id', p_table)
   USING current_setting('rapport.tenant')::uuid, p_ids;
 END $$;
 
@@ -386,7 +388,7 @@ BEGIN
   END IF;
   FOR tab IN
     SELECT s.relid FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
-    WHERE s.schemaname = 'public' AND s.n_mod_since_analyze > 500 + 0.2 * greatest(c.reltuples, 0)
+    WHERE s.schemaname = 'public' AND s.n_mod_since_analyze > 500 + greatest(c.reltuples, 0)
   LOOP
     EXECUTE format('ANALYZE %s', tab);
     refreshed := refreshed + 1;

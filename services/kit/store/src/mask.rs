@@ -19,15 +19,37 @@ pub fn paths<M: Message + Name>(
     message: &M,
     mask: Option<&FieldMask>,
 ) -> Result<Vec<String>, Error> {
+    check::<M>(ctx, kind, mask)?;
     let set = set_fields(message);
-    let rights = &ctx.field_rights;
-    for path in mask.iter().flat_map(|mask| &mask.paths) {
-        must_exist::<M>(rights, kind, path)?;
-    }
     let paths: Vec<String> = match mask.filter(|mask| !mask.paths.is_empty()) {
         Some(mask) => mask.paths.iter().flat_map(|path| spread(&set, path)).collect(),
         None => set.into_iter().filter(|path| !["id", "etag"].contains(&path.as_str())).collect(),
     };
+    must_be_writable::<M>(&ctx.field_rights, kind, &paths)?;
+    Ok(paths)
+}
+
+/// Whether the paths of a mask name fields that the caller may change, whatever is sent.
+///
+/// # Errors
+/// Those of [`paths`].
+pub fn check<M: Message + Name>(ctx: &Ctx, kind: &str, mask: Option<&FieldMask>) -> Result<(), Error> {
+    let (rights, descriptor) = (&ctx.field_rights, POOL.get_message_by_name(&M::full_name()));
+    for path in mask.iter().flat_map(|mask| &mask.paths) {
+        let field = path.split('.').next().unwrap_or_default();
+        let exists = descriptor.as_ref().is_some_and(|known| known.get_field_by_name(field).is_some());
+        if !exists || !rights.may_read(kind, field) {
+            return Err(unknown::<M>(rights, kind, path));
+        }
+    }
+    must_be_writable::<M>(rights, kind, mask.map_or(&[], |mask| mask.paths.as_slice()))
+}
+
+fn must_be_writable<M: Message + Name>(
+    rights: &FieldRights,
+    kind: &str,
+    paths: &[String],
+) -> Result<(), Error> {
     for path in paths.iter().filter(|_| !rights.is_empty()) {
         if !may_read(rights, kind, path) {
             if path.starts_with(CUSTOM) {
@@ -39,17 +61,7 @@ pub fn paths<M: Message + Name>(
             return Err(Error::Denied(format!("field `{path}` may be read but not changed")));
         }
     }
-    Ok(paths)
-}
-
-/// # Errors
-/// `Invalid` for a path that begins with no field of the message, with near ones.
-fn must_exist<M: Message + Name>(rights: &FieldRights, kind: &str, path: &str) -> Result<(), Error> {
-    let field = path.split('.').next().unwrap_or_default();
-    if names::<M>(rights, kind).any(|known| known == field) {
-        return Ok(());
-    }
-    Err(unknown::<M>(rights, kind, path))
+    Ok(())
 }
 
 /// Says that there is no such field: one that is hidden from the caller is refused in the same words.

@@ -222,9 +222,14 @@ impl TenantTx {
     /// What each of these records, which are about to be written, has that belongs to another one: ids of new ones, keys in
     /// other systems and values of unique fields. One of the list that takes what an earlier one has loses too.
     ///
-    /// Costs nothing where there is nothing unique, else one round trip for ids, one for keys and one for values. The id of
-    /// a single new record is left to the statement that writes it, which fails with the same error.
-    pub async fn conflicts<R: Resource>(&mut self, records: &[&R]) -> Result<Vec<Option<Error>>, Error> {
+    /// `chosen` are ids of new ones that did not come from our clock. Costs nothing where there is nothing unique, else one
+    /// round trip for ids, one for keys and one for values. The id of a single new record is left to the statement that writes
+    /// it, which fails with the same error.
+    pub async fn conflicts<R: Resource>(
+        &mut self,
+        records: &[&R],
+        chosen: &[Uuid],
+    ) -> Result<Vec<Option<Error>>, Error> {
         let unique: Vec<Definition> =
             self.custom_fields::<R>().iter().filter(|field| field.is_unique).cloned().collect();
         let wanted: Vec<ExternalId> = records
@@ -234,7 +239,7 @@ impl TenantTx {
             .collect();
         let mut ids = self.by_external_ids::<R>(&wanted).await?;
         let mut keys = self.taken_keys(&unique, records).await?;
-        let mut taken = self.taken_ids(records).await?;
+        let mut taken = self.taken_ids(records, chosen).await?;
         let mut results = Vec::with_capacity(records.len());
         for record in records {
             let is_new = record.version() == 1;
@@ -253,16 +258,18 @@ impl TenantTx {
         Ok(results)
     }
 
-    /// The ids of those new records whose ids were given before, in sight of the caller or not.
-    async fn taken_ids<R: Resource>(&mut self, records: &[&R]) -> Result<BTreeSet<Uuid>, Error> {
-        let new: Vec<Uuid> =
-            records.iter().filter(|record| record.version() == 1).map(|record| record.id()).collect();
-        if new.is_empty() || records.len() == 1 {
+    /// Those of the ids that were given before, in sight of the caller or not.
+    async fn taken_ids<R: Resource>(
+        &mut self,
+        records: &[&R],
+        chosen: &[Uuid],
+    ) -> Result<BTreeSet<Uuid>, Error> {
+        if chosen.is_empty() || records.len() == 1 {
             return Ok(BTreeSet::new());
         }
         let taken: Vec<Uuid> = sqlx::query_scalar("SELECT rapport.taken($1::text::regclass, $2)")
             .bind(R::TABLE)
-            .bind(new)
+            .bind(chosen)
             .fetch_all(self.conn().await?)
             .await
             .map_err(database)?;

@@ -254,7 +254,7 @@ impl Importable for Gadgets {
             before.as_ref().is_some_and(|before| existing == ExistingPolicy::Skip || before == after)
         };
         let written: Vec<_> = changes.iter().filter(|(b, a)| !stays(b, a)).map(|(_, after)| after).collect();
-        let mut conflicts = tx.conflicts(&written).await?.into_iter();
+        let mut conflicts = tx.conflicts(&written, &[]).await?.into_iter();
         let mut outcomes = Vec::with_capacity(changes.len());
         for (before, after) in changes {
             if stays(&before, &after) {

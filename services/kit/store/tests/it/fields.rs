@@ -97,7 +97,7 @@ pub(crate) async fn widget(
     with(db, ctx, async |tx| {
         let attributes = apply_new(tx.custom_fields::<Widget>(), Some(&values(&given)), &ctx.phone_region)?;
         let widget = Widget { attributes, ..Widget::new(ctx, name) };
-        if let Some(conflict) = tx.conflicts(&[&widget]).await?.remove(0) {
+        if let Some(conflict) = tx.conflicts(&[&widget], &[]).await?.remove(0) {
             return Err(conflict);
         }
         insert(tx, &widget);
@@ -120,7 +120,7 @@ pub(crate) async fn give(db: &Db, ctx: &Ctx, id: Uuid, given: serde_json::Value)
             &ctx.phone_region,
         )?;
         let after = before.changed(|w| w.attributes = attributes);
-        if let Some(conflict) = tx.conflicts(&[&after]).await?.remove(0) {
+        if let Some(conflict) = tx.conflicts(&[&after], &[]).await?.remove(0) {
             return Err(conflict);
         }
         tx.update(&before, &after)?;
@@ -340,7 +340,7 @@ async fn in_one_batch_the_second_with_a_value_loses() {
     let rows =
         [coded("a", "1"), coded("b", "2"), coded("c", "1"), Widget::new(&ctx, "d"), Widget::new(&ctx, "e")];
     let mut tx = db.begin(&ctx).await.unwrap();
-    let conflicts = tx.conflicts(&rows.iter().collect::<Vec<_>>()).await.unwrap();
+    let conflicts = tx.conflicts(&rows.iter().collect::<Vec<_>>(), &[]).await.unwrap();
     assert_eq!(conflicts.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, true, false, false]);
 }
 

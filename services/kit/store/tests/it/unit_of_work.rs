@@ -208,7 +208,7 @@ async fn keys_in_other_systems_follow_the_record() {
     let mut tx = db.begin(&ctx).await.unwrap();
     let deleted: Widget = tx.get_for_update_even_deleted(widget.id).await.unwrap();
     let back = deleted.changed(|w| w.delete_time = None);
-    let conflict = tx.conflicts(&[&back]).await.unwrap().remove(0).unwrap();
+    let conflict = tx.conflicts(&[&back], &[]).await.unwrap().remove(0).unwrap();
     assert_eq!(conflict.to_string(), "widget already exists: `1` of `erp` belongs to another widget");
     drop(tx);
     change(&db, &ctx, widget.id, |w| {
@@ -236,7 +236,7 @@ async fn conflicts_are_told_row_by_row() {
         old.changed(|w| w.size = 1),
     ];
     let mut tx = db.begin(&ctx).await.unwrap();
-    let conflicts = tx.conflicts(&rows.iter().collect::<Vec<_>>()).await.unwrap();
+    let conflicts = tx.conflicts(&rows.iter().collect::<Vec<_>>(), &[]).await.unwrap();
     let problems: BTreeMap<_, _> = rows
         .iter()
         .zip(conflicts)
@@ -262,12 +262,15 @@ async fn an_id_that_is_taken_stays_taken_also_out_of_sight() {
     let seller = crate::world::seller(ctx.tenant.uuid());
     let new = Widget { id: old.id, ..Widget::new(&seller, "new") };
     let mut tx = db.begin(&seller).await.unwrap();
-    assert!(tx.conflicts(&[&new]).await.unwrap()[0].is_none(), "one record is left to its statement");
+    assert!(
+        tx.conflicts(&[&new], &[new.id]).await.unwrap()[0].is_none(),
+        "one record is left to its statement"
+    );
     insert(&mut tx, &new);
     assert_eq!(tx.finish().await.unwrap_err().to_string(), "widget already exists: its id is taken");
     let mut tx = db.begin(&seller).await.unwrap();
     let beside = Widget::new(&seller, "beside");
-    let conflicts = tx.conflicts(&[&new, &beside]).await.unwrap();
+    let conflicts = tx.conflicts(&[&new, &beside], &[new.id, beside.id]).await.unwrap();
     assert!(conflicts[0].is_some() && conflicts[1].is_none());
     // Another tenant may have the same id.
     let elsewhere = boss(tenant());
@@ -284,7 +287,7 @@ async fn of_two_who_race_for_a_key_one_wins_and_the_other_may_try_again() {
             tokio::spawn(async move {
                 let widget = Widget::new(&ctx, &format!("racer {n}")).with_key("erp", &round.to_string());
                 let mut tx = db.begin(&ctx).await?;
-                if let Some(conflict) = tx.conflicts(&[&widget]).await?.remove(0) {
+                if let Some(conflict) = tx.conflicts(&[&widget], &[]).await?.remove(0) {
                     return Err(conflict);
                 }
                 both_looked.wait().await;
