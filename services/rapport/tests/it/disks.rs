@@ -6,6 +6,7 @@ use super::machine::{Machine, Said};
 /// refused, `made` lists what there is apart from locks, which mean nothing, and from what PostgreSQL and nats-server keep.
 const WORDS: &str = r#"
 starts() {
+  : >said
   # Not through a function: the shell would hear the interrupt, and ignore it.
   "$RAPPORT" up --no-demo --data-dir disk/data >said 2>log &
   for _ in $(seq 600); do

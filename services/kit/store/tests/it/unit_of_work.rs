@@ -236,7 +236,7 @@ async fn conflicts_are_told_row_by_row() {
         old.changed(|w| w.size = 1),
     ];
     let mut tx = db.begin(&ctx).await.unwrap();
-    let conflicts = tx.conflicts(&rows.iter().collect::<Vec<_>>(), &[]).await.unwrap();
+    let conflicts = tx.conflicts(&rows.iter().collect::<Vec<_>>(), &[old.id]).await.unwrap();
     let problems: BTreeMap<_, _> = rows
         .iter()
         .zip(conflicts)
