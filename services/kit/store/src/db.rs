@@ -192,9 +192,10 @@ impl Db {
         OpenTx::begin(&self.0.pool, begin).await.map(|(tx, _)| tx).map_err(database)
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers. Connections that died in the pool do not speak against it: calls replace them, too.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.0.pool).await.map(drop).map_err(database)
+        let (tx, _) = OpenTx::begin(&self.0.pool, "BEGIN".to_owned()).await.map_err(database)?;
+        tx.commit().await
     }
 
     /// Counts anew what the planner knows of tables that grew or changed much; says how many.
