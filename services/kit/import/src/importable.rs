@@ -43,10 +43,11 @@ pub trait Importable: Send + Sync + 'static {
 
     /// Collects these rows into the transaction, with their events; says what became of each, in their order.
     ///
-    /// No two of the rows have the same external id. The transaction may be dropped afterwards instead of committed: so a
-    /// dry run learns what would happen.
+    /// No two of the rows have the same external id, but another batch of the import may be under way. The transaction may be
+    /// dropped afterwards instead of committed: so a dry run learns what would happen.
     ///
     /// # Errors
+    /// `Conflict` for a record that came into being since it was looked up: the engine begins the batch again, and it is met.
     /// Those that the whole batch fails by; the engine then finds the row at fault by trying smaller batches. What is wrong
     /// with one row is better said as [`Outcome::Rejected`].
     fn write(

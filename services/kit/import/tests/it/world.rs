@@ -44,7 +44,8 @@ pub(crate) struct Wishes {
 }
 
 pub(crate) fn options() -> Options {
-    Options { poll: Duration::from_millis(20), pause_ratio: 0.0, ..Options::default() }
+    // One batch at a time, so that tests know what is under way; `tests/faults` has two.
+    Options { poll: Duration::from_millis(20), lanes: 1, ..Options::default() }
 }
 
 impl World {
