@@ -5,6 +5,7 @@
 //! which version they are; what was read as of another version is read again.
 use std::{ops::Range, sync::Arc};
 
+use arc_swap::ArcSwapOption;
 use rapport_kernel::{Ctx, Error};
 use rapport_store::TenantTx;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,12 +26,18 @@ pub(crate) struct Ahead<R> {
     pub(crate) ready: Option<(i64, Ready<R>)>,
 }
 
-/// Reads the values of rows.
+/// Reads the values of rows. Clones share the plan, so that what one batch's transaction knows serves to read the next ahead.
 pub(crate) struct Reader<I: Importable> {
     importable: Arc<I>,
     binding: Arc<Binding>,
     ctx: Ctx,
-    plan: Option<(i64, Arc<I::Plan>)>,
+    plan: Arc<ArcSwapOption<Planned<I>>>,
+}
+
+/// A plan, and the version of the custom fields that it knows.
+struct Planned<I: Importable> {
+    version: i64,
+    plan: Arc<I::Plan>,
 }
 
 impl<I: Importable> Clone for Reader<I> {
@@ -45,24 +52,31 @@ impl<I: Importable> Clone for Reader<I> {
 }
 
 impl<I: Importable> Reader<I> {
-    pub(crate) const fn new(importable: Arc<I>, binding: Arc<Binding>, ctx: Ctx) -> Self {
-        Self { importable, binding, ctx, plan: None }
+    pub(crate) fn new(importable: Arc<I>, binding: Arc<Binding>, ctx: Ctx) -> Self {
+        Self { importable, binding, ctx, plan: Arc::default() }
     }
 
-    /// Makes a plan as of a version of the custom fields, where there is none yet.
+    /// The plan as of the custom fields that the transaction knows; made where there is none yet.
     ///
     /// # Errors
     /// Those that the whole import fails by.
-    fn plan(&mut self, tx: &TenantTx, version: i64) -> Result<(), Error> {
-        if self.plan.as_ref().is_none_or(|(known, _)| *known != version) {
-            self.plan = Some((version, Arc::new(self.importable.plan(tx, &self.binding.names())?)));
+    fn plan(&self, tx: &TenantTx) -> Result<Arc<I::Plan>, Error> {
+        let version = tx.fields_version();
+        if let Some(known) = self.plan.load().as_ref().filter(|known| known.version == version) {
+            return Ok(known.plan.clone());
         }
-        Ok(())
+        let plan = Arc::new(self.importable.plan(tx, &self.binding.names())?);
+        self.plan.store(Some(Arc::new(Planned { version, plan: plan.clone() })));
+        Ok(plan)
     }
 
-    /// Reads some rows by the plan.
-    async fn read(&self, rows: &Arc<Rows>, range: Range<usize>) -> Result<Ready<I::Row>, Error> {
-        let (_, plan) = self.plan.clone().ok_or_else(|| Error::internal("rows are read without a plan"))?;
+    /// Reads some rows by a plan.
+    async fn read(
+        &self,
+        plan: Arc<I::Plan>,
+        rows: &Arc<Rows>,
+        range: Range<usize>,
+    ) -> Result<Ready<I::Row>, Error> {
         let (importable, binding) = (self.importable.clone(), self.binding.clone());
         let (rows, ctx) = (rows.clone(), self.ctx.clone());
         // Work for the processor only: off the threads that serve other calls.
@@ -73,17 +87,16 @@ impl<I: Importable> Reader<I> {
 
     /// The values of some rows, as of the custom fields that the transaction knows: those that were read ahead, or read now.
     pub(crate) async fn values(
-        &mut self,
+        &self,
         tx: &TenantTx,
         rows: &Arc<Rows>,
         range: Range<usize>,
         ahead: Option<(i64, Ready<I::Row>)>,
     ) -> Result<Ready<I::Row>, Trouble> {
-        let version = tx.fields_version();
-        self.plan(tx, version).map_err(Trouble::Whole)?;
+        let plan = self.plan(tx).map_err(Trouble::Whole)?;
         match ahead {
-            Some((known, ready)) if known == version => Ok(ready),
-            _ => Ok(self.read(rows, range).await?),
+            Some((known, ready)) if known == tx.fields_version() => Ok(ready),
+            _ => Ok(self.read(plan, rows, range).await?),
         }
     }
 
@@ -96,10 +109,11 @@ impl<I: Importable> Reader<I> {
         let reader = self.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
             let rows = Arc::new(feed.next(most).await?);
-            let ready = match &reader.plan {
+            let ready = match reader.plan.load_full() {
                 // What fails here fails again where it is dealt with.
-                Some((version, _)) => {
-                    reader.read(&rows, 0..rows.len()).await.ok().map(|ready| (*version, ready))
+                Some(known) => {
+                    let ready = reader.read(known.plan.clone(), &rows, 0..rows.len()).await;
+                    ready.ok().map(|ready| (known.version, ready))
                 }
                 None => None,
             };

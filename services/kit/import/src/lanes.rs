@@ -63,7 +63,7 @@ impl<I: Importable> Clone for Writer<I> {
 
 impl<I: Importable> Writer<I> {
     /// Writes a batch in a transaction of its own.
-    async fn write(mut self, batch: Batch<I::Row>) -> Result<Written, Trouble> {
+    async fn write(self, batch: Batch<I::Row>) -> Result<Written, Trouble> {
         let started = Instant::now();
         let mut tx = self.job.begin().await?;
         let rows = &batch.rows;
