@@ -237,7 +237,7 @@ impl<I: Importable> Run<'_, I> {
         Ok(Some(Batch { rows, ready }))
     }
 
-    /// Commits a batch that was written in a lane. Whatever is wrong with it, alone and in parts it is dealt with.
+    /// Commits a batch that was written in a lane. What is wrong with its rows is found out alone and in parts.
     async fn land(
         &mut self,
         lanes: &mut Lanes<I::Row>,
@@ -246,11 +246,10 @@ impl<I: Importable> Run<'_, I> {
     ) -> Result<Step, Error> {
         let started = Instant::now();
         let landed = match written {
-            Ok(Written { tx, found, took }) => self
-                .finish(tx, rows, rows.len(), found)
-                .await
-                .map(|step| (step, took))
-                .map_err(Trouble::Batch),
+            Ok(Written { tx, found, took }) => {
+                let step = self.finish(tx, rows, rows.len(), found).await;
+                step.map(|step| (step, took)).map_err(Trouble::Batch)
+            }
             Err(trouble) => Err(trouble),
         };
         match landed {
@@ -260,6 +259,8 @@ impl<I: Importable> Run<'_, I> {
                 Ok(step)
             }
             Err(Trouble::Whole(error)) => Err(error),
+            // It may have been committed or not: that is looked up when the database answers again.
+            Err(Trouble::Batch(error)) if !may_be_one(&error) => Err(error),
             Err(Trouble::Batch(_)) => {
                 lanes.recall();
                 self.batch(rows, None).await
