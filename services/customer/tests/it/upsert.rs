@@ -46,3 +46,22 @@ async fn a_key_belongs_to_one_live_customer() {
     let undelete = pb::UndeleteCustomerRequest { id: first.id, ..pb::UndeleteCustomerRequest::default() };
     assert_eq!(tea.customers().undelete_customer(undelete).await.unwrap_err().code(), Code::AlreadyExists);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_bring_the_same_key_at_once_one_creates_and_the_others_change() {
+    let world = World::new().await;
+    let tea = world.tenant("tea").await;
+    for round in 0..20 {
+        let calls = (0..4).map(|n| {
+            let (mut customers, mut request) = (tea.customers(), upsert(&format!("by {n}")));
+            request.external_id = format!("key {round}");
+            tokio::spawn(async move { customers.upsert_customer(request).await })
+        });
+        let mut etags = Vec::new();
+        for call in calls.collect::<Vec<_>>() {
+            etags.push(call.await.unwrap().unwrap().into_inner().etag);
+        }
+        etags.sort();
+        assert_eq!(etags, ["1", "2", "3", "4"], "round {round}");
+    }
+}
