@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     OpenTx, Resource, Sabotage, TenantTx,
+    columns::Columns,
     error::{database, refusal},
     fields::TenantFields,
 };
@@ -34,6 +35,7 @@ struct Inner {
     scoped: Vec<(&'static str, &'static str)>,
     /// Each tenant's custom fields, as of their version; the database says when they are old.
     fields: Cache<Uuid, Arc<TenantFields>>,
+    columns: Columns,
     /// Tenants' transactions begun.
     begun: Arc<AtomicU64>,
     /// For tests: a promise that is broken.
@@ -80,8 +82,8 @@ impl Db {
             .await
             .map_err(database)?;
         let fields = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(3600)).build();
-        let (scoped, begun) = (Vec::new(), Arc::default());
-        Ok(Self(Arc::new(Inner { pool, scoped, fields, begun, sabotage: Sabotage::None })))
+        let (scoped, begun, columns) = (Vec::new(), Arc::default(), Columns::default());
+        Ok(Self(Arc::new(Inner { pool, scoped, fields, columns, begun, sabotage: Sabotage::None })))
     }
 
     /// Declares a resource whose records have owners, so that the policies know who sees all of them.
@@ -103,6 +105,11 @@ impl Db {
     /// Which promise is broken here: none, but in tests.
     pub fn sabotage(&self) -> Sabotage {
         self.0.sabotage
+    }
+
+    /// What types the columns of its tables have.
+    pub(crate) fn columns(&self) -> Columns {
+        self.0.columns.clone()
     }
 
     /// How many tenants' transactions began here since the process started: how busy it is.
@@ -198,7 +205,7 @@ impl Db {
         tx.commit().await
     }
 
-    /// Counts anew what the planner knows of tables that grew or changed much; says how many.
+    /// Counts anew what the planner knows of tables that doubled; says how many.
     pub async fn refresh_statistics(&self) -> Result<i32, Error> {
         let (mut tx, _) = OpenTx::begin(&self.0.pool, "BEGIN".to_owned()).await.map_err(database)?;
         let refreshed = sqlx::query_scalar("SELECT rapport.refresh_statistics()")

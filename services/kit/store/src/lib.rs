@@ -3,6 +3,7 @@
 mod attributes;
 pub mod audit;
 mod catalogue;
+mod columns;
 pub mod contact_point;
 mod db;
 mod diff;

@@ -1,7 +1,7 @@
 //! A tenant's transaction: it reads under the caller's scope, collects what changes, and writes it in one statement.
 mod apart;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use prost::Message;
 use rapport_filter::Catalogue;
@@ -13,7 +13,8 @@ use tonic::Response;
 use uuid::Uuid;
 
 use crate::{
-    Db, OpenTx, Resource,
+    Db, ExternalId, OpenTx, Resource,
+    columns::Columns,
     error::database,
     fields::{Definition, TenantFields},
     outbox::Outbox,
@@ -29,8 +30,11 @@ pub struct TenantTx {
     tx: OpenTx,
     ctx: Ctx,
     fields: Arc<TenantFields>,
+    columns: Columns,
     writes: Writes,
     outbox: Outbox,
+    /// Keys in other systems that were looked up, by resource, with the record that had them.
+    pub(crate) known_keys: HashMap<&'static str, HashMap<ExternalId, Option<Uuid>>>,
     /// The resources that the caller sees all of, as the policies read them.
     seen: String,
     /// Whether the policies were told more than that, for a record that leaves the caller's sight.
@@ -45,8 +49,20 @@ impl TenantTx {
     pub(crate) fn new(db: &Db, tx: OpenTx, ctx: Ctx, fields: Arc<TenantFields>, seen: String) -> Self {
         let fields = fields.seen_by(&ctx.field_rights).map_or(fields, Arc::new);
         let (writes, outbox) = (Writes::default(), Outbox::default());
-        let apart = Apart::of(db);
-        Self { tx, ctx, fields, writes, outbox, seen, widened: false, writing: false, apart }
+        let (columns, apart) = (db.columns(), Apart::of(db));
+        Self {
+            tx,
+            ctx,
+            fields,
+            columns,
+            writes,
+            outbox,
+            known_keys: HashMap::new(),
+            seen,
+            widened: false,
+            writing: false,
+            apart,
+        }
     }
 
     /// The context of the call.
@@ -102,16 +118,28 @@ impl TenantTx {
     /// Collects a new record. It is written with the next read, or at the commit.
     pub fn insert<R: Resource>(&mut self, record: &R) -> Result<(), Error> {
         self.writes.insert(record)?;
+        self.forget_keys(record);
         side::follow(&mut self.writes, self.fields.of(R::NAME), None, record)
     }
 
     /// Collects the change of a record that was read for update in this transaction.
     pub fn update<R: Resource>(&mut self, before: &R, after: &R) -> Result<(), Error> {
         self.writes.update(after)?;
+        self.forget_keys(before);
+        self.forget_keys(after);
         if before.owner() != after.owner() && self.sight::<R>()? != Sight::All {
             self.writes.leaves_sight(R::NAME);
         }
         side::follow(&mut self.writes, self.fields.of(R::NAME), Some(before), after)
+    }
+
+    /// What was known of a record's keys in other systems changes with it.
+    fn forget_keys<R: Resource>(&mut self, record: &R) {
+        if let Some(known) = self.known_keys.get_mut(R::NAME) {
+            for id in record.external_ids() {
+                known.remove(id);
+            }
+        }
     }
 
     /// Collects a row of a side table, written as JSON under its columns' names.
@@ -174,7 +202,8 @@ impl TenantTx {
             self.tell_seen(&writes.sight_for(&self.seen)).await?;
             self.widened = true;
         }
-        writes.execute(self.tx.conn()?, &self.ctx, self.fields.version, &outbox, answer).await?;
+        let conn = self.tx.conn()?;
+        writes.execute(conn, &self.columns, &self.ctx, self.fields.version, &outbox, answer).await?;
         self.writing = false;
         Ok(())
     }

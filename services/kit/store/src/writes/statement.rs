@@ -1,0 +1,246 @@
+//! The statement in the making: data-modifying parts, each with its rows bound column by column.
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+
+use rapport_kernel::{Ctx, Error};
+use serde_json::value::RawValue;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use super::{Rows, Side};
+use crate::{
+    columns::{Form, Tables},
+    outbox::Outbox,
+};
+
+/// The values of a column, as texts.
+type Values<'r> = Vec<Option<Cow<'r, str>>>;
+
+/// The statement. `$1` is the tenant; the columns of the rows are bound from `$2` on.
+pub(super) struct Statement<'r> {
+    tables: &'r Tables,
+    with: String,
+    parts: usize,
+    columns: Vec<Values<'r>>,
+    /// Parts that must write as many rows as were given.
+    counted: Vec<(usize, i64)>,
+}
+
+impl<'r> Statement<'r> {
+    pub(super) const fn new(tables: &'r Tables) -> Self {
+        Self { tables, with: String::new(), parts: 0, columns: Vec::new(), counted: Vec::new() }
+    }
+
+    /// Opens the next part; says its number, and what its rows are read from: a table of their columns.
+    fn part(&mut self, table: &str, rows: &'r Rows) -> Result<(usize, String), Error> {
+        let part = self.parts;
+        self.parts += 1;
+        self.with.push_str(if part == 0 { "WITH " } else { ", " });
+        let (mut typed, mut places, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let first = self.columns.len();
+        let types = self.tables.get(table);
+        let mut forms = Vec::new();
+        for (n, column) in rows.columns.split(", ").enumerate() {
+            let known = types.and_then(|types| types.get(column));
+            let known =
+                known.ok_or_else(|| Error::internal(format!("there is no column {table}.{column}")))?;
+            typed.push(format!("c{n}::{} AS {column}", known.name));
+            places.push(format!("${}::text[]", first + n + 2));
+            names.push(format!("c{n}"));
+            forms.push((column, known.form));
+        }
+        self.columns.resize_with(first + forms.len(), || Vec::with_capacity(rows.json.len()));
+        for json in &rows.json {
+            let mut row: BTreeMap<&str, &RawValue> = serde_json::from_str(json).map_err(Error::internal)?;
+            for ((column, form), values) in forms.iter().zip(self.columns.iter_mut().skip(first)) {
+                values.push(match row.remove(column) {
+                    Some(value) => form.text(value.get())?,
+                    None => None,
+                });
+            }
+        }
+        let source = format!(
+            "(SELECT {} FROM unnest({}) AS c ({})) AS r",
+            typed.join(", "),
+            places.join(", "),
+            names.join(", ")
+        );
+        Ok((part, source))
+    }
+
+    pub(super) fn insert(&mut self, table: &str, rows: &'r Rows) -> Result<(), Error> {
+        let (part, source) = self.part(table, rows)?;
+        let columns = rows.columns;
+        let _ = write!(
+            self.with,
+            "w{part} AS (INSERT INTO {table} (tenant_id, {columns}) SELECT $1, {columns} FROM {source})"
+        );
+        Ok(())
+    }
+
+    pub(super) fn update(&mut self, table: &str, rows: &'r Rows) -> Result<(), Error> {
+        let (part, source) = self.part(table, rows)?;
+        let columns = rows.columns;
+        let values = columns.split(", ").map(|column| format!("r.{column}")).collect::<Vec<_>>().join(", ");
+        let _ = write!(
+            self.with,
+            "w{part} AS (UPDATE {table} t SET ({columns}) = ROW({values}) FROM {source} \
+             WHERE t.tenant_id = $1 AND t.id = r.id AND t.version = r.version - 1 RETURNING 1)"
+        );
+        self.counted.push((part, rows.json.len() as i64));
+        Ok(())
+    }
+
+    pub(super) fn side_insert(&mut self, side: Side, rows: &'r Rows) -> Result<(), Error> {
+        let Side { table, columns, key, replaces } = side;
+        let (part, source) = self.part(table, rows)?;
+        let rest: Vec<_> = columns
+            .split(", ")
+            .filter(|column| !key.split(", ").any(|k| k == *column))
+            .map(|column| format!("{column} = excluded.{column}"))
+            .collect();
+        let on_conflict = if replaces {
+            format!(" ON CONFLICT (tenant_id, {key}) DO UPDATE SET {}", rest.join(", "))
+        } else {
+            String::new()
+        };
+        let _ = write!(
+            self.with,
+            "w{part} AS (INSERT INTO {table} (tenant_id, {columns}) SELECT $1, {columns} FROM {source}{on_conflict})"
+        );
+        Ok(())
+    }
+
+    pub(super) fn side_delete(&mut self, side: Side, rows: &'r Rows) -> Result<(), Error> {
+        let Side { table, key, .. } = side;
+        let (part, source) = self.part(table, rows)?;
+        let same = key.split(", ").map(|k| format!("t.{k} = r.{k}")).collect::<Vec<_>>().join(" AND ");
+        let _ = write!(
+            self.with,
+            "w{part} AS (DELETE FROM {table} t USING {source} WHERE t.tenant_id = $1 AND {same})"
+        );
+        Ok(())
+    }
+
+    /// Runs it; says whether every update met the version that was read for it.
+    pub(super) async fn run(
+        mut self,
+        conn: &mut PgConnection,
+        ctx: &Ctx,
+        fields_version: i64,
+        outbox: &Outbox,
+        answer: Option<Vec<u8>>,
+    ) -> Result<bool, sqlx::Error> {
+        let next = self.columns.len() + 2;
+        let counts = if self.counted.is_empty() {
+            "ARRAY[]::bigint[]".to_owned()
+        } else {
+            let counts: Vec<_> =
+                self.counted.iter().map(|(part, _)| format!("(SELECT count(*) FROM w{part})")).collect();
+            format!("ARRAY[{}]", counts.join(", "))
+        };
+        // The places of bound values: the answer shares principal and time with the events.
+        let place = |offset: usize| format!("${}", next + offset);
+        let places = |range: std::ops::Range<usize>| range.map(place).collect::<Vec<_>>().join(", ");
+        let _ = write!(
+            self.with,
+            " SELECT {counts} AS counts, rapport.emit({}, NULL, {})",
+            places(0..13),
+            places(13..15)
+        );
+        let kept = answer.zip(ctx.request_id.as_ref());
+        if kept.is_some() {
+            let _ = write!(self.with, ", rapport.answer({}, {}, {})", place(10), places(15..19), place(14));
+        }
+        // Only tables, columns and numbers of our own are in the text; every value is bound.
+        let mut query = sqlx::query(AssertSqlSafe(std::mem::take(&mut self.with))).bind(ctx.tenant);
+        for column in &self.columns {
+            query = query.bind(column);
+        }
+        let principal = ctx.principal.to_string();
+        query = query
+            .bind(fields_version)
+            .bind(&outbox.event_ids)
+            .bind(&outbox.parts)
+            .bind(&outbox.resources)
+            .bind(&outbox.records)
+            .bind(&outbox.versions)
+            .bind(&outbox.subjects)
+            .bind(&outbox.types)
+            .bind(sqlx::types::Json(&outbox.paths))
+            .bind(&outbox.payloads)
+            .bind(&principal)
+            .bind(ctx.on_behalf_of)
+            .bind(ctx.via.as_str())
+            .bind(ctx.trace.as_deref())
+            .bind(ctx.now());
+        if let Some((answer, request)) = kept {
+            query =
+                query.bind(request.method).bind(&request.key).bind(request.fingerprint.to_vec()).bind(answer);
+        }
+        let row = query.fetch_one(conn).await?;
+        let written: Vec<i64> = row.try_get("counts")?;
+        Ok(written.iter().zip(&self.counted).all(|(written, (_, given))| written == given))
+    }
+}
+
+impl Form {
+    /// A JSON value as the text of a value of PostgreSQL; `None` is NULL.
+    fn text(self, json: &str) -> Result<Option<Cow<'_, str>>, Error> {
+        if json == "null" {
+            return Ok(None);
+        }
+        Ok(Some(match self {
+            Self::Plain if json.starts_with('"') => unquoted(json)?,
+            Self::Array => Cow::Owned(array(json)?),
+            Self::Plain | Self::Json => Cow::Borrowed(json),
+        }))
+    }
+}
+
+/// The text that a JSON string stands for: most have nothing to be unescaped.
+fn unquoted(json: &str) -> Result<Cow<'_, str>, Error> {
+    match json.get(1..json.len() - 1) {
+        Some(text) if !text.contains('\\') => Ok(Cow::Borrowed(text)),
+        _ => serde_json::from_str(json).map(Cow::Owned).map_err(Error::internal),
+    }
+}
+
+/// A JSON array of strings as PostgreSQL writes arrays: each element quoted.
+fn array(json: &str) -> Result<String, Error> {
+    let elements: Vec<Cow<'_, str>> = serde_json::from_str(json).map_err(Error::internal)?;
+    let mut text = String::with_capacity(json.len());
+    for element in &elements {
+        text.push_str(if text.is_empty() { "{\"" } else { ",\"" });
+        for char in element.chars() {
+            if matches!(char, '"' | '\\') {
+                text.push('\\');
+            }
+            text.push(char);
+        }
+        text.push('"');
+    }
+    text.push_str(if text.is_empty() { "{}" } else { "}" });
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_becomes_the_text_of_a_value() {
+        let text = |form: Form, json| form.text(json).unwrap().map(Cow::into_owned);
+        for form in [Form::Json, Form::Array, Form::Plain] {
+            assert_eq!(text(form, "null"), None);
+        }
+        assert_eq!(text(Form::Json, r#""a\"b""#).as_deref(), Some(r#""a\"b""#));
+        assert_eq!(text(Form::Plain, r#""a\"b\n\u4e2d""#).as_deref(), Some("a\"b\n中"));
+        assert_eq!(text(Form::Plain, "\"\"").as_deref(), Some(""));
+        assert_eq!(text(Form::Plain, "-12.50").as_deref(), Some("-12.50"));
+        assert_eq!(text(Form::Plain, "true").as_deref(), Some("true"));
+        assert_eq!(text(Form::Array, "[]").as_deref(), Some("{}"));
+        assert_eq!(
+            text(Form::Array, r#"["", "a,b}", "\"\\", "NULL"]"#).as_deref(),
+            Some(r#"{"","a,b}","\"\\","NULL"}"#)
+        );
+    }
+}
