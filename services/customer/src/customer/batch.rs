@@ -89,7 +89,6 @@ pub(super) async fn apply(tx: &mut TenantTx, ops: Vec<Op>) -> Result<Results, Er
         });
     }
     refuse_taken(tx, &mut plans, &chosen).await?;
-    begin_again_after_races(tx, &plans, &keys, &known).await?;
     // A refusal stays with its change; a fault while collecting stops the whole.
     let mut results = Vec::with_capacity(plans.len());
     for plan in plans {
@@ -205,22 +204,6 @@ async fn refuse_taken(
         if let Some(error) = conflict {
             *plan = Err(error);
         }
-    }
-    Ok(())
-}
-
-/// Between the look-up and here somebody else may have made the record that an upsert is about: it is not refused, then, but
-/// changed, which takes a transaction that knows of it.
-async fn begin_again_after_races(
-    tx: &mut TenantTx,
-    plans: &[Result<Plan, Error>],
-    keys: &[ExternalId],
-    known: &BTreeMap<ExternalId, Uuid>,
-) -> Result<(), Error> {
-    if plans.iter().any(|plan| matches!(plan, Err(Error::AlreadyExists { .. })))
-        && tx.by_external_ids::<Customer>(keys).await? != *known
-    {
-        return Err(Error::Conflict);
     }
     Ok(())
 }

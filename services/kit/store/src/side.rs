@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The key of a record in another system.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ExternalId {
     /// The other system, e.g. `erp`.
     pub source: String,
@@ -187,43 +187,49 @@ fn scaled(mut number: Decimal, scale: u8) -> Result<i64, Error> {
 }
 
 impl TenantTx {
-    /// The records that have these keys in other systems, by key; deleted ones have none.
+    /// The records that have these keys in other systems, by key; deleted ones have none. A key is looked up once in a
+    /// transaction: whoever takes it in the meantime is met by the constraint, and the request is made again.
     pub async fn by_external_ids<R: Resource>(
         &mut self,
         ids: &[ExternalId],
     ) -> Result<BTreeMap<ExternalId, Uuid>, Error> {
-        if ids.is_empty() {
-            return Ok(BTreeMap::new());
+        let known = self.known_keys.entry(R::NAME).or_default();
+        let new: Vec<&ExternalId> = ids.iter().filter(|id| !known.contains_key(*id)).collect();
+        if !new.is_empty() {
+            let (sources, keys): (Vec<_>, Vec<_>) =
+                new.iter().map(|id| (id.source.clone(), id.external_id.clone())).unzip();
+            let tenant = self.tenant();
+            let rows: Vec<(String, String, Uuid)> = sqlx::query_as(
+                // Key by key: a plan made while the table was small would else read all of it for each key when it has grown.
+                "SELECT e.source, e.external_id, e.record_id
+                 FROM unnest($3::text[], $4::text[]) AS k (source, external_id)
+                 CROSS JOIN LATERAL (SELECT source, external_id, record_id FROM external_ids
+                   WHERE tenant_id = $1 AND resource = $2 AND source = k.source AND external_id = k.external_id
+                   LIMIT 1) e",
+            )
+            .bind(tenant)
+            .bind(R::NAME)
+            .bind(sources)
+            .bind(keys)
+            .fetch_all(self.conn().await?)
+            .await
+            .map_err(database)?;
+            let found = rows
+                .into_iter()
+                .map(|(source, external_id, id)| (ExternalId { source, external_id }, Some(id)));
+            let known = self.known_keys.entry(R::NAME).or_default();
+            known.extend(new.into_iter().map(|id| (id.clone(), None)));
+            known.extend(found);
         }
-        let (sources, keys): (Vec<_>, Vec<_>) =
-            ids.iter().map(|id| (id.source.clone(), id.external_id.clone())).unzip();
-        let tenant = self.tenant();
-        let rows: Vec<(String, String, Uuid)> = sqlx::query_as(
-            // Key by key: a plan made while the table was small would else read all of it for each key when it has grown.
-            "SELECT e.source, e.external_id, e.record_id
-             FROM unnest($3::text[], $4::text[]) AS k (source, external_id)
-             CROSS JOIN LATERAL (SELECT source, external_id, record_id FROM external_ids
-               WHERE tenant_id = $1 AND resource = $2 AND source = k.source AND external_id = k.external_id
-               LIMIT 1) e",
-        )
-        .bind(tenant)
-        .bind(R::NAME)
-        .bind(sources)
-        .bind(keys)
-        .fetch_all(self.conn().await?)
-        .await
-        .map_err(database)?;
-        Ok(rows
-            .into_iter()
-            .map(|(source, external_id, id)| (ExternalId { source, external_id }, id))
-            .collect())
+        let known = self.known_keys.entry(R::NAME).or_default();
+        Ok(ids.iter().filter_map(|id| Some((id.clone(), (*known.get(id)?)?))).collect())
     }
 
     /// What each of these records, which are about to be written, has that belongs to another one: ids of new ones, keys in
     /// other systems and values of unique fields. One of the list that takes what an earlier one has loses too.
     ///
     /// `chosen` are ids of new ones that did not come from our clock. Costs nothing where there is nothing unique, else one
-    /// round trip for ids, one for keys and one for values. The id of a single new record is left to the statement that writes
+    /// round trip for ids, one for keys that were not looked up yet, and one for values. The id of a single new record is left to the statement that writes
     /// it, which fails with the same error.
     pub async fn conflicts<R: Resource>(
         &mut self,

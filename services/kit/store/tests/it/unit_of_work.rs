@@ -278,6 +278,27 @@ async fn an_id_that_is_taken_stays_taken_also_out_of_sight() {
 }
 
 #[tokio::test]
+async fn a_key_is_looked_up_once_and_who_took_it_meanwhile_is_met_by_the_write() {
+    let (_world, db, ctx) = setup().await;
+    let key = ExternalId { source: "erp".into(), external_id: "1".into() };
+    let late = Widget::new(&ctx, "late").with_key("erp", "1");
+    let mut tx = db.begin(&ctx).await.unwrap();
+    assert!(tx.by_external_ids::<Widget>(std::slice::from_ref(&key)).await.unwrap().is_empty());
+    create(&db, &ctx, &[Widget::new(&ctx, "early").with_key("erp", "1")]).await;
+    assert!(tx.conflicts(&[&late], &[]).await.unwrap()[0].is_none(), "it was looked up already");
+    insert(&mut tx, &late);
+    assert!(matches!(tx.finish().await, Err(Error::Conflict)));
+
+    // What the transaction itself writes, it knows.
+    let mut tx = db.begin(&ctx).await.unwrap();
+    let early = tx.by_external_ids::<Widget>(std::slice::from_ref(&key)).await.unwrap()[&key];
+    let before: Widget = tx.get_for_update(early).await.unwrap();
+    let after = before.changed(|w| w.external_ids.clear());
+    tx.update(&before, &after).unwrap();
+    assert!(tx.by_external_ids::<Widget>(&[key]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn of_two_who_race_for_a_key_one_wins_and_the_other_may_try_again() {
     let (world, db, ctx) = setup().await;
     for round in 0..5 {
