@@ -47,7 +47,7 @@ CREATE TABLE customer_search (
 );
 CREATE INDEX customer_search_text ON customer_search
   USING gin (tenant_id, name gin_trgm_ops, bigrams, emails gin_trgm_ops, phones gin_trgm_ops)
-  WITH (gin_pending_list_limit = 1024);
+  WITH (gin_pending_list_limit = 256);
 SELECT rapport.protect('customer_search');
 
 -- Finds customers of the transaction's tenant that the transaction's user sees. Trigram operators are not leakproof, so
