@@ -148,9 +148,9 @@ mod tests {
         assert!(!since(15, &mut pace), "somebody watches");
         assert!(since(30, &mut pace), "people are at work");
         for _ in 0..5 {
-            pace.measure(pace.rows(), Duration::from_millis(pace.rows() as u64));
+            pace.measure(pace.rows(), Duration::from_micros(pace.rows() as u64 * 500));
         }
-        assert_eq!(pace.rows(), 50, "1 ms a row");
+        assert_eq!(pace.rows(), 40, "0.5 ms a row");
         assert!(!since(0, &mut pace), "they have gone home");
     }
 }
