@@ -267,9 +267,10 @@ END $$;
 
 -- Writes events, refusing those of a tenant that may not be written now (RP004, detail: its state). Writers hold the
 -- tenant's fields still: a definition that changes waits for them, and whoever began before the change begins again (RP007).
+-- Events are numbered in the order given. The changed paths of each are one text: an array, as PostgreSQL writes it.
 CREATE FUNCTION rapport.emit(
   p_fields_version bigint, p_event_ids uuid[], p_parts smallint[], p_resources text[], p_records uuid[],
-  p_versions bigint[], p_subjects text[], p_types text[], p_paths jsonb, p_payloads bytea[],
+  p_versions bigint[], p_subjects text[], p_types text[], p_paths text[], p_payloads bytea[],
   p_principal text, p_on_behalf_of uuid, p_via text, p_cause uuid, p_trace text, p_time timestamptz
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -285,13 +286,10 @@ BEGIN
   END IF;
   INSERT INTO platform.outbox (event_id, tenant_id, part, resource, record_id, version, subject, type, changed_paths,
     payload, principal, on_behalf_of, via, cause, trace, time)
-  SELECT e.event_id, tenant, e.part, e.resource, e.record_id, e.version, e.subject, e.type,
-    CASE WHEN p_paths -> (e.n - 1)::int = '[]' THEN '{}'
-      ELSE ARRAY(SELECT jsonb_array_elements_text(p_paths -> (e.n - 1)::int)) END,
-    e.payload, p_principal, p_on_behalf_of, p_via, p_cause, p_trace, p_time
-  FROM unnest(p_event_ids, p_parts, p_resources, p_records, p_versions, p_subjects, p_types, p_payloads)
-    WITH ORDINALITY AS e (event_id, part, resource, record_id, version, subject, type, payload, n)
-  ORDER BY e.n;
+  SELECT e.event_id, tenant, e.part, e.resource, e.record_id, e.version, e.subject, e.type, e.paths::text[], e.payload,
+    p_principal, p_on_behalf_of, p_via, p_cause, p_trace, p_time
+  FROM unnest(p_event_ids, p_parts, p_resources, p_records, p_versions, p_subjects, p_types, p_paths, p_payloads)
+    AS e (event_id, part, resource, record_id, version, subject, type, paths, payload);
 END $$;
 
 -- Keeps the first answer to a request id. RP007: a twin of this request was faster.

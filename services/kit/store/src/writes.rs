@@ -1,7 +1,7 @@
 //! What a transaction collected, and the one statement that writes it.
 //!
 //! Records are collected as JSON, each field under its column's name, so that a column is named once, in `Resource::COLUMNS`;
-//! they are bound column by column, so that one record and a thousand take the same statement.
+//! they are bound column by column, so that two records and a thousand take the same statement.
 mod statement;
 
 use std::collections::{BTreeMap, BTreeSet};
