@@ -89,6 +89,7 @@ pub(super) async fn apply(tx: &mut TenantTx, ops: Vec<Op>) -> Result<Results, Er
         });
     }
     refuse_taken(tx, &mut plans, &chosen).await?;
+    begin_again_after_races(tx, &plans, &keys).await?;
     // A refusal stays with its change; a fault while collecting stops the whole.
     let mut results = Vec::with_capacity(plans.len());
     for plan in plans {
@@ -206,6 +207,17 @@ async fn refuse_taken(
         }
     }
     Ok(())
+}
+
+/// Between the look-up and here somebody else may have made the record that an upsert is about, and with it taken the value of
+/// a unique field: it is not refused, then, but changed, which takes a transaction that knows of it.
+async fn begin_again_after_races(
+    tx: &mut TenantTx,
+    plans: &[Result<Plan, Error>],
+    keys: &[ExternalId],
+) -> Result<(), Error> {
+    let refused = plans.iter().any(|plan| matches!(plan, Err(Error::AlreadyExists { .. })));
+    if refused && tx.keys_moved::<Customer>(keys).await? { Err(Error::Conflict) } else { Ok(()) }
 }
 
 /// Collects what a plan writes, and its event.

@@ -1,5 +1,7 @@
+use prost_types::{Struct, Value, value::Kind};
 use rapport_proto::{customer::v1 as pb, r#type::v1::ExternalId};
 use rapport_test_kit::World;
+use serde_json::json;
 use tonic::Code;
 
 fn upsert(name: &str) -> pb::UpsertCustomerRequest {
@@ -51,10 +53,16 @@ async fn a_key_belongs_to_one_live_customer() {
 async fn of_many_who_bring_the_same_key_at_once_one_creates_and_the_others_change() {
     let world = World::new().await;
     let tea = world.tenant("tea").await;
+    let code = json!({"resource": "customer", "key": "code", "kind": "FIELD_KIND_TEXT", "unique": true, "labels": {"en": "Code"}});
+    assert!(tea.post("/v1/customer/fields", &code).await.status().is_success());
     for round in 0..20 {
         let calls = (0..4).map(|n| {
             let (mut customers, mut request) = (tea.customers(), upsert(&format!("by {n}")));
             request.external_id = format!("key {round}");
+            // A value of a unique field is taken by whoever creates, too.
+            let code = Value { kind: Some(Kind::StringValue(request.external_id.clone())) };
+            let attributes = Struct { fields: [("code".to_owned(), code)].into() };
+            request.customer.as_mut().unwrap().attributes = Some(attributes);
             tokio::spawn(async move { customers.upsert_customer(request).await })
         });
         let mut etags = Vec::new();

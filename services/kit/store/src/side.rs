@@ -194,35 +194,49 @@ impl TenantTx {
         ids: &[ExternalId],
     ) -> Result<BTreeMap<ExternalId, Uuid>, Error> {
         let known = self.known_keys.entry(R::NAME).or_default();
-        let new: Vec<&ExternalId> = ids.iter().filter(|id| !known.contains_key(*id)).collect();
-        if !new.is_empty() {
-            let (sources, keys): (Vec<_>, Vec<_>) =
-                new.iter().map(|id| (id.source.clone(), id.external_id.clone())).unzip();
-            let tenant = self.tenant();
-            let rows: Vec<(String, String, Uuid)> = sqlx::query_as(
-                // Key by key: a plan made while the table was small would else read all of it for each key when it has grown.
-                "SELECT e.source, e.external_id, e.record_id
-                 FROM unnest($3::text[], $4::text[]) AS k (source, external_id)
-                 CROSS JOIN LATERAL (SELECT source, external_id, record_id FROM external_ids
-                   WHERE tenant_id = $1 AND resource = $2 AND source = k.source AND external_id = k.external_id
-                   LIMIT 1) e",
-            )
-            .bind(tenant)
-            .bind(R::NAME)
-            .bind(sources)
-            .bind(keys)
-            .fetch_all(self.conn().await?)
-            .await
-            .map_err(database)?;
-            let found = rows
-                .into_iter()
-                .map(|(source, external_id, id)| (ExternalId { source, external_id }, Some(id)));
-            let known = self.known_keys.entry(R::NAME).or_default();
-            known.extend(new.into_iter().map(|id| (id.clone(), None)));
-            known.extend(found);
-        }
+        let new: Vec<ExternalId> = ids.iter().filter(|id| !known.contains_key(*id)).cloned().collect();
+        let found = self.look_up::<R>(&new).await?;
         let known = self.known_keys.entry(R::NAME).or_default();
+        known.extend(new.into_iter().map(|id| (id, None)));
+        known.extend(found.into_iter().map(|(id, record)| (id, Some(record))));
         Ok(ids.iter().filter_map(|id| Some((id.clone(), (*known.get(id)?)?))).collect())
+    }
+
+    /// Whether keys that were looked up have another record by now, or one for the first time.
+    pub async fn keys_moved<R: Resource>(&mut self, ids: &[ExternalId]) -> Result<bool, Error> {
+        let before = self.by_external_ids::<R>(ids).await?;
+        Ok(self.look_up::<R>(ids).await? != before)
+    }
+
+    async fn look_up<R: Resource>(
+        &mut self,
+        ids: &[ExternalId],
+    ) -> Result<BTreeMap<ExternalId, Uuid>, Error> {
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (sources, keys): (Vec<_>, Vec<_>) =
+            ids.iter().map(|id| (id.source.clone(), id.external_id.clone())).unzip();
+        let tenant = self.tenant();
+        let rows: Vec<(String, String, Uuid)> = sqlx::query_as(
+            // Key by key: a plan made while the table was small would else read all of it for each key when it has grown.
+            "SELECT e.source, e.external_id, e.record_id
+             FROM unnest($3::text[], $4::text[]) AS k (source, external_id)
+             CROSS JOIN LATERAL (SELECT source, external_id, record_id FROM external_ids
+               WHERE tenant_id = $1 AND resource = $2 AND source = k.source AND external_id = k.external_id
+               LIMIT 1) e",
+        )
+        .bind(tenant)
+        .bind(R::NAME)
+        .bind(sources)
+        .bind(keys)
+        .fetch_all(self.conn().await?)
+        .await
+        .map_err(database)?;
+        Ok(rows
+            .into_iter()
+            .map(|(source, external_id, id)| (ExternalId { source, external_id }, id))
+            .collect())
     }
 
     /// What each of these records, which are about to be written, has that belongs to another one: ids of new ones, keys in
