@@ -127,7 +127,7 @@ async fn pause(process: &Child, chance: &mut Chance) {
 
 #[tokio::test]
 async fn processes_that_die_or_stand_still_lose_nothing_and_repeat_nothing() {
-    kept(Scale { rows: 2_400, faults: 3 }, body).await;
+    kept(Scale { rows: 3_600, faults: 3 }, body).await;
 }
 
 #[tokio::test]
