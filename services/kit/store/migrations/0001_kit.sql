@@ -289,7 +289,8 @@ BEGIN
   SELECT e.event_id, tenant, e.part, e.resource, e.record_id, e.version, e.subject, e.type, e.paths::text[], e.payload,
     p_principal, p_on_behalf_of, p_via, p_cause, p_trace, p_time
   FROM unnest(p_event_ids, p_parts, p_resources, p_records, p_versions, p_subjects, p_types, p_paths, p_payloads)
-    AS e (event_id, part, resource, record_id, version, subject, type, paths, payload);
+    WITH ORDINALITY AS e (event_id, part, resource, record_id, version, subject, type, paths, payload, n)
+  ORDER BY e.n;
 END $$;
 
 -- Keeps the first answer to a request id. RP007: a twin of this request was faster.
