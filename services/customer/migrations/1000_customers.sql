@@ -45,6 +45,7 @@ CREATE TABLE customer_search (
   phones text NOT NULL,
   CONSTRAINT customer_search_key PRIMARY KEY (tenant_id, record_id)
 );
+-- Whoever fills the list of what is not merged yet waits for the merge, whoever's rows they are: it is kept short.
 CREATE INDEX customer_search_text ON customer_search
   USING gin (tenant_id, name gin_trgm_ops, bigrams, emails gin_trgm_ops, phones gin_trgm_ops)
   WITH (gin_pending_list_limit = 256);

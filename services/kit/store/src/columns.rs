@@ -7,7 +7,8 @@ use sqlx::PgConnection;
 
 use crate::error::database;
 
-/// The types of the columns of the service's tables. They are read once; a table that is not known yet makes it read again.
+/// The types of the columns of the service's tables. They are read once, and again for a table that is not known
+/// yet: a migration that gives a column another type wants the service started again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Columns(Arc<ArcSwap<Tables>>);
 

@@ -208,6 +208,7 @@ impl TenantTx {
         Ok(self.look_up::<R>(ids).await? != before)
     }
 
+    /// The records that have these keys now.
     async fn look_up<R: Resource>(
         &mut self,
         ids: &[ExternalId],
@@ -243,8 +244,8 @@ impl TenantTx {
     /// other systems and values of unique fields. One of the list that takes what an earlier one has loses too.
     ///
     /// `chosen` are ids of new ones that did not come from our clock. Costs nothing where there is nothing unique, else one
-    /// round trip for ids, one for keys that were not looked up yet, and one for values. The id of a single new record is left to the statement that writes
-    /// it, which fails with the same error.
+    /// round trip for ids, one for keys that were not looked up yet, and one for values. The id of a single new record is left to
+    /// the statement that writes it, which fails with the same error.
     pub async fn conflicts<R: Resource>(
         &mut self,
         records: &[&R],

@@ -1,9 +1,9 @@
 //! Calls that are cut off at any point never hand an open or aborted transaction to the next borrower.
 use std::task::Poll;
 
-use rapport_kernel::Ctx;
+use rapport_kernel::{Ctx, Instant};
 use rapport_store::Db;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
 
 use crate::{
     widget::Widget,
@@ -43,11 +43,14 @@ pub(crate) async fn cut_after(waits: usize, call: impl Future<Output = ()>) -> O
 }
 
 /// Whether the next borrower of the only connection finds it as it should be: in no transaction, and of no tenant.
-async fn is_clean(db: &Db) -> bool {
+async fn is_clean(db: &Db, other: &mut PgConnection) -> bool {
+    let before: Instant = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(other).await.unwrap();
     let mut platform = db.platform().await.unwrap();
     let (fresh, tenant): (bool, Option<String>) = sqlx::query_as(
-        "SELECT pg_current_xact_id_if_assigned() IS NULL, nullif(current_setting('rapport.tenant', true), '')",
+        "SELECT now() >= $1 AND pg_current_xact_id_if_assigned() IS NULL,
+           nullif(current_setting('rapport.tenant', true), '')",
     )
+    .bind(before)
     .fetch_one(platform.conn().unwrap())
     .await
     .unwrap();
@@ -67,18 +70,19 @@ async fn four_hundred_calls_cut_off_anywhere_leave_no_transaction_behind() {
     for _ in 0..10 {
         whole = whole.max(cut_after(usize::MAX, work(&db, &ctx, &widget, 1)).await.unwrap());
     }
+    let mut admin = world.admin().await;
     let (mut cut, mut turn) = (0, 0);
     while cut < CUTS {
         assert!(turn < TURNS, "only {cut} of {turn} were cut off");
         let waits = rand::random_range(0..=whole);
         cut += usize::from(cut_after(waits, work(&db, &ctx, &widget, turn)).await.is_none());
-        assert!(is_clean(&db).await, "turn {turn}, cut after {waits} of {whole} waits");
+        assert!(is_clean(&db, &mut admin).await, "turn {turn}, cut after {waits} of {whole} waits");
         turn += 1;
     }
     // Events and records are there together or not at all.
     let (records, events): (i64, i64) =
         sqlx::query_as("SELECT (SELECT count(*) FROM widgets), (SELECT count(*) FROM platform.outbox)")
-            .fetch_one(&mut world.admin().await)
+            .fetch_one(&mut admin)
             .await
             .unwrap();
     assert_eq!(records, events);
