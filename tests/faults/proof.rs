@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How often a body may miss a broken promise: a fault has to fall into its gap, which is open for more than half of the time.
-const CHANCES: u64 = 12;
+const CHANCES: u64 = 5;
 
 /// Runs the body, as often as rounds are asked for: nothing may be wrong.
 pub(crate) async fn kept(scale: Scale, body: impl AsyncFn(&mut Chance, Scale, Sabotage) -> Vec<Finding>) {
@@ -25,7 +25,7 @@ pub(crate) async fn noticed(
     body: impl AsyncFn(&mut Chance, Scale, Sabotage) -> Vec<Finding>,
 ) {
     for round in 0..CHANCES {
-        let found = body(&mut Chance::of_round(round), Scale { rows: 600, faults: 1 }, sabotage).await;
+        let found = body(&mut Chance::of_round(round), Scale { rows: 1_200, faults: 1 }, sabotage).await;
         println!("{} findings", found.len());
         if let Some(finding) = found.iter().find(|finding| shows(sabotage, finding)) {
             println!("among them {finding:?}");
