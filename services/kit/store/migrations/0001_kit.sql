@@ -216,15 +216,25 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WHERE t.generation < excluded.generation
 $$;
 
--- Enters a tenant, in the same round trip as BEGIN: sets who calls for which tenant, and refuses early.
--- RP002 the caller's knowledge of custom fields is old (detail: the version) · RP003 the tenant is not served (detail:
--- its state) · RP005 the request id was used for something else · RP006 unknown tenant · RP008 the token knows a newer
+-- The three functions that every write goes through set no search_path, which would cost more than what they do (in PostgreSQL
+-- 15 each such call looks through all settings twice). None is needed: whoever may call them may become their owner, and
+-- nobody else can make a function or an operator that a search_path would find first.
+
+-- Enters a tenant, in the same round trip as BEGIN or in the statement that writes: sets who calls for which tenant, and
+-- refuses early. RP002 the caller's knowledge of custom fields is old (detail: the version) · RP003 the tenant is not served
+-- (detail: its state) · RP005 the request id was used for something else · RP006 unknown tenant · RP008 the token knows a newer
 -- state of the tenant: learn it first.
+--
+-- For a write with a request id (from p_principal on) it gives the first answer back when there is one. Twins go one after the
+-- other, so that the second finds the answer of the first. It is returned, not raised: what is raised stands in the server's log.
 CREATE FUNCTION rapport.enter(
-  p_tenant uuid, p_user text, p_all text, p_generation bigint, p_fields_version bigint
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  p_tenant uuid, p_user text, p_all text, p_generation bigint, p_fields_version bigint,
+  p_principal text DEFAULT NULL, p_method text DEFAULT NULL, p_key text DEFAULT NULL, p_fingerprint bytea DEFAULT NULL,
+  p_now timestamptz DEFAULT NULL
+) RETURNS bytea LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
   known record;
+  first record;
 BEGIN
   SELECT state, generation, fields_version INTO known FROM platform.tenants WHERE id = p_tenant;
   IF NOT FOUND AND p_generation = 0 THEN
@@ -243,18 +253,9 @@ BEGIN
   IF known.state <> 'active' THEN
     PERFORM set_config('transaction_read_only', 'on', true);
   END IF;
-END $$;
-
--- The same for a write with a request id; gives the first answer back when there is one. Twins go one after the other, so
--- that the second finds the answer of the first. It is returned, not raised: what is raised stands in the server's log.
-CREATE FUNCTION rapport.enter(
-  p_tenant uuid, p_user text, p_all text, p_generation bigint, p_fields_version bigint,
-  p_principal text, p_method text, p_key text, p_fingerprint bytea, p_now timestamptz
-) RETURNS bytea LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  first record;
-BEGIN
-  PERFORM rapport.enter(p_tenant, p_user, p_all, p_generation, p_fields_version);
+  IF p_key IS NULL THEN
+    RETURN NULL;
+  END IF;
   PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\n', p_tenant, p_principal, p_method, p_key), 2));
   SELECT fingerprint, answer INTO first FROM platform.answers
   WHERE tenant_id = p_tenant AND principal = p_principal AND method = p_method AND key = p_key
@@ -272,7 +273,7 @@ CREATE FUNCTION rapport.emit(
   p_fields_version bigint, p_event_ids uuid[], p_parts smallint[], p_resources text[], p_records uuid[],
   p_versions bigint[], p_subjects text[], p_types text[], p_paths text[], p_payloads bytea[],
   p_principal text, p_on_behalf_of uuid, p_via text, p_cause uuid, p_trace text, p_time timestamptz
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
   tenant constant uuid := current_setting('rapport.tenant')::uuid;
   known record;
@@ -296,7 +297,7 @@ END $$;
 -- Keeps the first answer to a request id. RP007: a twin of this request was faster.
 CREATE FUNCTION rapport.answer(
   p_principal text, p_method text, p_key text, p_fingerprint bytea, p_answer bytea, p_now timestamptz
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   INSERT INTO platform.answers AS a (tenant_id, principal, method, key, fingerprint, answer, expire_time)
   VALUES (current_setting('rapport.tenant')::uuid, p_principal, p_method, p_key, p_fingerprint, p_answer,
