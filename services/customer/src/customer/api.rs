@@ -30,10 +30,14 @@ impl CustomerApi {
 
     /// Makes one change and answers with the customer.
     async fn write(&self, ctx: &Ctx, op: Op) -> Result<Response<pb::Customer>, Status> {
-        let mut tx = self.db.begin(ctx).await?;
-        let (_, customer) = one(batch::apply(&mut tx, vec![op]).await?)?;
-        let seen = customer.seen_by(&tx);
-        Ok(tx.commit(seen).await?)
+        let written = self.db.write(ctx, |tx| {
+            let op = op.clone();
+            Box::pin(async move {
+                let (_, customer) = one(batch::apply(tx, vec![op]).await?)?;
+                Ok(customer.seen_by(tx))
+            })
+        });
+        Ok(written.await?)
     }
 }
 

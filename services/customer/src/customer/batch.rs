@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Customer, store};
 
 /// One change, as sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Op {
     /// Creates.
     Create(pb::Customer),

@@ -1,7 +1,8 @@
 //! The only door to a service's database.
+mod begin;
+
 use std::{
     fmt,
-    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,19 +11,19 @@ use std::{
 };
 
 use moka::sync::Cache;
-use rapport_kernel::{Ctx, Error, Scope, hex};
-use sqlx::{
-    ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use rapport_kernel::Error;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
 use crate::{
-    OpenTx, Resource, Sabotage, TenantTx,
+    OpenTx, Resource, Sabotage,
     columns::Columns,
-    error::{database, refusal},
+    error::database,
     fields::TenantFields,
+    pool::{self, Pool},
 };
+
+pub(crate) use begin::user;
 
 /// A service's database. Cheap to clone.
 #[derive(Clone)]
@@ -30,7 +31,7 @@ pub struct Db(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    pool: PgPool,
+    pool: Pool,
     /// The scoped resources of this service, with the permission that lets one see them.
     scoped: Vec<(&'static str, &'static str)>,
     /// Each tenant's custom fields, as of their version; the database says when they are old.
@@ -41,11 +42,6 @@ struct Inner {
     /// For tests: a promise that is broken.
     sabotage: Sabotage,
 }
-
-/// Every session: rights of the services' group (the login role inherits nothing by itself), bounded statements and
-/// transactions, UTC.
-const SESSION: &str = "SET ROLE rapport_service; SET statement_timeout = '30s'; \
-                       SET idle_in_transaction_session_timeout = '15s'; SET TimeZone = 'UTC'; SET jit = off";
 
 /// How to reach a database.
 #[derive(Clone, Debug)]
@@ -67,20 +63,7 @@ impl Db {
         let mut conn = connect.connect().await.map_err(database)?;
         refuse_powerful_role(&mut conn).await?;
         conn.close().await.map_err(database)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(options.pool_size)
-            .acquire_timeout(Duration::from_secs(5))
-            .max_lifetime(Duration::from_secs(600))
-            .test_before_acquire(false)
-            .after_connect(|conn, _| {
-                Box::pin(async move {
-                    conn.execute(SESSION).await?;
-                    Ok(())
-                })
-            })
-            .connect_with(connect.application_name("rapport"))
-            .await
-            .map_err(database)?;
+        let pool = pool::pool(connect, options.pool_size).map_err(database)?;
         let fields = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(3600)).build();
         let (scoped, begun, columns) = (Vec::new(), Arc::default(), Columns::default());
         Ok(Self(Arc::new(Inner { pool, scoped, fields, columns, begun, sabotage: Sabotage::None })))
@@ -108,87 +91,13 @@ impl Db {
     }
 
     /// What types the columns of its tables have.
-    pub(crate) fn columns(&self) -> Columns {
-        self.0.columns.clone()
+    pub(crate) fn columns(&self) -> &Columns {
+        &self.0.columns
     }
 
     /// How many tenants' transactions began here since the process started: how busy it is.
     pub fn begun(&self) -> u64 {
         self.0.begun.load(Ordering::Relaxed)
-    }
-
-    /// Begins a transaction for the caller in the caller's tenant, in one round trip.
-    ///
-    /// # Errors
-    /// `Repeated` when a write with this request id was answered before; `Rule` when the tenant is not served or the
-    /// request id was used for something else.
-    pub async fn begin(&self, ctx: &Ctx) -> Result<TenantTx, Error> {
-        let tenant = ctx.tenant.uuid();
-        if tenant.is_nil() {
-            return Err(Error::Unauthenticated);
-        }
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
-        let seen = self.all_seen(ctx);
-        for _ in 0..4 {
-            let fields = match self.0.fields.get(&tenant) {
-                Some(fields) => fields,
-                None => self.read_fields(ctx).await?,
-            };
-            let (tx, answer) = match OpenTx::begin(&self.0.pool, enter(ctx, &seen, fields.version)).await {
-                Ok(begun) => begun,
-                Err(error) => match refusal(&error) {
-                    Some("RP002") => {
-                        self.0.fields.invalidate(&tenant);
-                        continue;
-                    }
-                    Some("RP008") => {
-                        self.learn(ctx).await?;
-                        continue;
-                    }
-                    _ => return Err(database(error)),
-                },
-            };
-            if let (Some(_), Some(row)) = (&ctx.request_id, answer)
-                && let Some(answer) = row.try_get(0).map_err(database)?
-            {
-                return Err(Error::Repeated(answer));
-            }
-            return Ok(TenantTx::new(self, tx, ctx.clone(), fields, seen));
-        }
-        Err(Error::Conflict)
-    }
-
-    /// The scoped resources that the caller sees all of, as the policies read them: `,customer,lead,`.
-    fn all_seen(&self, ctx: &Ctx) -> String {
-        let mut all = String::from(",");
-        for (resource, permission) in &self.0.scoped {
-            if ctx.grants.scope(permission) == Some(Scope::All) {
-                all.push_str(resource);
-                all.push(',');
-            }
-        }
-        all
-    }
-
-    /// Takes the tenant's state from the token into the service's own copy.
-    async fn learn(&self, ctx: &Ctx) -> Result<(), Error> {
-        let (state, generation) = ctx.tenant_state;
-        let begin =
-            format!("BEGIN; SELECT rapport.learn('{}', '{}', {generation})", ctx.tenant, state.as_str());
-        OpenTx::begin(&self.0.pool, begin).await.map_err(database)?.0.commit().await
-    }
-
-    /// Reads the tenant's custom fields, under the version that they have at that moment.
-    async fn read_fields(&self, ctx: &Ctx) -> Result<Arc<TenantFields>, Error> {
-        let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT set_config('rapport.tenant', '{}', true)",
-            ctx.tenant
-        );
-        let (mut tx, _) = OpenTx::begin(&self.0.pool, begin).await.map_err(database)?;
-        let fields = Arc::new(TenantFields::read(tx.conn()?, ctx.tenant.uuid()).await?);
-        tx.commit().await?;
-        self.0.fields.insert(ctx.tenant.uuid(), fields.clone());
-        Ok(fields)
     }
 
     /// Begins a transaction on what spans tenants, as the role that may.
@@ -240,7 +149,7 @@ impl Db {
 
     /// Closes every connection, after the transactions under way.
     pub async fn close(&self) {
-        self.0.pool.close().await;
+        pool::close(&self.0.pool).await;
     }
 }
 
@@ -248,30 +157,6 @@ impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Db").field("sabotage", &self.0.sabotage).finish_non_exhaustive()
     }
-}
-
-/// BEGIN and the call that enters the tenant, in one simple query, which has no bound values: everything in it is a number, a
-/// UUID, a word of our own or hex, except the request id, which is quoted as hex too.
-fn enter(ctx: &Ctx, seen: &str, fields_version: i64) -> String {
-    let mut sql = format!(
-        "BEGIN; SELECT rapport.enter('{}', '{}', '{seen}', {}, {fields_version}",
-        ctx.tenant,
-        ctx.user().map(|user| user.to_string()).unwrap_or_default(),
-        ctx.tenant_state.1,
-    );
-    if let Some(request) = &ctx.request_id {
-        let _ = write!(
-            sql,
-            ", '{}', {}, {}, '\\x{}', '{}'",
-            ctx.principal,
-            hex_text(request.method),
-            hex_text(&request.key),
-            hex(&request.fingerprint),
-            ctx.now(),
-        );
-    }
-    sql.push(')');
-    sql
 }
 
 /// Looks at the role that signed in and at every role that it may become.
@@ -300,9 +185,4 @@ async fn refuse_powerful_role(conn: &mut PgConnection) -> Result<(), Error> {
         "the database role `{role}` {why}, so row-level security would not bind it; sign in as the service's own role"
     );
     Err(Error::rule("ROLE_TOO_POWERFUL", message))
-}
-
-/// An SQL expression for `text` that has nothing of the text's characters in it.
-fn hex_text(text: &str) -> String {
-    format!("convert_from('\\x{}', 'UTF8')", hex(text.as_bytes()))
 }

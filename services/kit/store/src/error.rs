@@ -21,7 +21,8 @@ pub fn database(error: sqlx::Error) -> Error {
         // 25006: PostgreSQL refuses what would write in a transaction that `rapport.enter` made read-only.
         "RP004" | "25006" => Error::rule("TENANT_READ_ONLY", "this tenant may only be read for now"),
         "RP005" => Error::rule("REQUEST_ID_REUSED", "this request id was used before for something else"),
-        "RP007" | "40001" | "40P01" => Error::Conflict,
+        // RP002, RP008: only where a call begins late; what begins properly learns, and goes on.
+        "RP002" | "RP007" | "RP008" | "40001" | "40P01" => Error::Conflict,
         "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "55P03" => {
             Error::Unavailable(error.into())
         }

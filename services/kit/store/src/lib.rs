@@ -16,6 +16,7 @@ pub mod mask;
 mod migrate;
 mod open;
 mod outbox;
+mod pool;
 mod provision;
 mod read;
 mod redact;

@@ -4,23 +4,24 @@
 //! the server's transaction open behind its back, and the pool hands it on. Here the connection goes back to the pool only
 //! after a COMMIT, or after a ROLLBACK that was answered; otherwise it is closed.
 use rapport_kernel::Error;
-use sqlx::{
-    AssertSqlSafe, Executor as _, PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgRow,
-};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, postgres::PgRow};
 
-use crate::error::database;
+use crate::{
+    error::database,
+    pool::{self, Pool, Session},
+};
 
 /// An open transaction.
 #[derive(Debug)]
-pub struct OpenTx(Option<PoolConnection<Postgres>>);
+pub struct OpenTx(Option<Session>);
 
 impl OpenTx {
     /// Runs `begin` (BEGIN and what follows it, in one simple query) on a connection of the pool; gives the last row too.
     ///
     /// A connection that died in the pool, because the server was restarted say, shows it only now. Nothing has happened
     /// yet, so another one is taken, as often as the pool may hold such ones.
-    pub(crate) async fn begin(pool: &PgPool, begin: String) -> Result<(Self, Option<PgRow>), sqlx::Error> {
-        for _ in 0..pool.size() {
+    pub(crate) async fn begin(pool: &Pool, begin: String) -> Result<(Self, Option<PgRow>), sqlx::Error> {
+        for _ in 0..pool.status().size {
             match Self::begin_once(pool, begin.clone()).await {
                 Err(error) if is_dead(&error) => {}
                 begun => return begun,
@@ -29,11 +30,20 @@ impl OpenTx {
         Self::begin_once(pool, begin).await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that takes connections")]
-    async fn begin_once(pool: &PgPool, begin: String) -> Result<(Self, Option<PgRow>), sqlx::Error> {
-        let mut tx = Self(Some(pool.acquire().await?));
+    async fn begin_once(pool: &Pool, begin: String) -> Result<(Self, Option<PgRow>), sqlx::Error> {
+        let mut tx = Self::unbegun(pool).await?;
         let mut rows = tx.try_conn()?.fetch_all(AssertSqlSafe(begin)).await?;
         Ok((tx, rows.pop()))
+    }
+
+    /// A connection for one statement that is a transaction of its own: `release` it when the answer is there.
+    pub(crate) async fn unbegun(pool: &Pool) -> Result<Self, sqlx::Error> {
+        Ok(Self(Some(pool::borrow(pool).await?)))
+    }
+
+    /// Hands back a connection on which no transaction is open.
+    pub(crate) fn release(mut self) {
+        drop(self.0.take());
     }
 
     fn try_conn(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
@@ -53,7 +63,7 @@ impl OpenTx {
     pub async fn commit(mut self) -> Result<(), Error> {
         // The connection stays in `self` until the answer is there: a caller who is cancelled now leaves it to `drop`.
         self.try_conn().map_err(database)?.execute("SELECT; COMMIT").await.map_err(database)?;
-        drop(self.0.take());
+        self.release();
         Ok(())
     }
 }
@@ -74,12 +84,12 @@ impl Drop for OpenTx {
         let Some(mut conn) = self.0.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             // No runtime, no time to ask for a ROLLBACK: the connection goes, and the transaction with it.
-            drop(conn.detach());
+            drop(Session::take(conn));
             return;
         };
         runtime.spawn(async move {
             if conn.execute("ROLLBACK").await.is_err() {
-                conn.close_on_drop();
+                drop(Session::take(conn));
             }
         });
     }

@@ -14,23 +14,23 @@ use uuid::Uuid;
 
 use crate::{
     Db, ExternalId, OpenTx, Resource,
-    columns::Columns,
     error::database,
     fields::{Definition, TenantFields},
     outbox::Outbox,
     read::Sight,
     side,
-    writes::{Side, Writes},
+    writes::{Envelope, Side, Writes},
 };
 use apart::Apart;
 
 /// A transaction that only sees the rows of one tenant.
 #[derive(Debug)]
 pub struct TenantTx {
-    tx: OpenTx,
+    db: Db,
+    /// None before it began and after it ended.
+    tx: Option<OpenTx>,
     ctx: Ctx,
     fields: Arc<TenantFields>,
-    columns: Columns,
     writes: Writes,
     outbox: Outbox,
     /// Keys in other systems that were looked up, by resource, with the record that had them.
@@ -46,15 +46,21 @@ pub struct TenantTx {
 }
 
 impl TenantTx {
-    pub(crate) fn new(db: &Db, tx: OpenTx, ctx: Ctx, fields: Arc<TenantFields>, seen: String) -> Self {
+    pub(crate) fn new(
+        db: &Db,
+        tx: Option<OpenTx>,
+        ctx: Ctx,
+        fields: Arc<TenantFields>,
+        seen: String,
+    ) -> Self {
         let fields = fields.seen_by(&ctx.field_rights).map_or(fields, Arc::new);
         let (writes, outbox) = (Writes::default(), Outbox::default());
-        let (columns, apart) = (db.columns(), Apart::of(db));
+        let apart = Apart::of(db);
         Self {
+            db: db.clone(),
             tx,
             ctx,
             fields,
-            columns,
             writes,
             outbox,
             known_keys: HashMap::new(),
@@ -87,7 +93,26 @@ impl TenantTx {
             self.tell_seen(&self.seen.clone()).await?;
             self.widened = false;
         }
-        self.tx.conn()
+        self.open().await
+    }
+
+    /// Whether PostgreSQL has heard of it.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.tx.is_some()
+    }
+
+    /// The connection; begins now what begins late.
+    async fn open(&mut self) -> Result<&mut PgConnection, Error> {
+        let tx = match self.tx.take() {
+            Some(tx) => tx,
+            None => {
+                match self.db.enter(&self.ctx, &self.seen, self.fields.version).await.map_err(database)? {
+                    (_, Some(first_answer)) => return Err(Error::Repeated(first_answer)),
+                    (tx, None) => tx,
+                }
+            }
+        };
+        self.tx.insert(tx).conn()
     }
 
     /// The version of the tenant's custom fields, which grows with each change of them.
@@ -103,7 +128,7 @@ impl TenantTx {
     /// Says that this transaction changes custom fields: from here on it knows them by their new version.
     pub(crate) async fn change_fields(&mut self) -> Result<(), Error> {
         let version = sqlx::query_scalar("SELECT rapport.change_fields()")
-            .fetch_one(self.tx.conn()?)
+            .fetch_one(self.open().await?)
             .await
             .map_err(database)?;
         self.fields = Arc::new(self.fields.at(version));
@@ -177,12 +202,21 @@ impl TenantTx {
 
     /// Writes what was collected, keeps `answer` under the caller's request id, commits, and gives the answer back.
     pub async fn commit<M: Message>(mut self, answer: M) -> Result<Response<M>, Error> {
-        match self.ctx.request_id {
-            Some(_) => self.write(Some(answer.encode_to_vec())).await?,
+        self.commit_in_place(&answer).await?;
+        Ok(Response::new(answer))
+    }
+
+    /// The same; what only writes new records, and has not begun, is one statement.
+    pub(crate) async fn commit_in_place<M: Message>(&mut self, answer: &M) -> Result<(), Error> {
+        let answer = self.ctx.request_id.is_some().then(|| answer.encode_to_vec());
+        if self.tx.is_none() && self.apart.is_none() && self.writes.only_new() {
+            return self.write_at_once(answer).await;
+        }
+        match answer {
+            Some(_) => self.write(answer).await?,
             None => self.flush().await?,
         }
-        self.end().await?;
-        Ok(Response::new(answer))
+        self.end().await
     }
 
     /// Writes what was collected and commits, where no one waits for an answer.
@@ -202,31 +236,65 @@ impl TenantTx {
             self.tell_seen(&writes.sight_for(&self.seen)).await?;
             self.widened = true;
         }
-        let conn = self.tx.conn()?;
-        writes.execute(conn, &self.columns, &self.ctx, self.fields.version, &outbox, answer).await?;
+        self.open().await?;
+        let begun = self.tx.as_mut().ok_or_else(|| Error::internal("the transaction is over"))?;
+        let envelope = Envelope {
+            ctx: &self.ctx,
+            fields_version: self.fields.version,
+            outbox: &outbox,
+            answer,
+            entry: None,
+        };
+        writes.execute(begun.conn()?, self.db.columns(), envelope).await?;
         self.writing = false;
         Ok(())
+    }
+
+    /// Writes what was collected by a statement that is the whole transaction.
+    async fn write_at_once(&mut self, answer: Option<Vec<u8>>) -> Result<(), Error> {
+        let (writes, outbox) = (std::mem::take(&mut self.writes), std::mem::take(&mut self.outbox));
+        let envelope = Envelope {
+            ctx: &self.ctx,
+            fields_version: self.fields.version,
+            outbox: &outbox,
+            answer,
+            entry: Some(&self.seen),
+        };
+        let mut unbegun = self.db.unbegun().await?;
+        let written = writes.execute(unbegun.conn()?, self.db.columns(), envelope).await;
+        if !matches!(written, Err(Error::Unavailable(_))) {
+            unbegun.release();
+        }
+        written
     }
 
     /// Tells the policies which resources are seen whole.
     async fn tell_seen(&mut self, seen: &str) -> Result<(), Error> {
         sqlx::query("SELECT set_config('rapport.all', $1, true)")
             .bind(seen)
-            .execute(self.tx.conn()?)
+            .execute(self.open().await?)
             .await
             .map(drop)
             .map_err(database)
     }
 
-    async fn end(self) -> Result<(), Error> {
+    async fn end(&mut self) -> Result<(), Error> {
+        self.end_here().await?;
+        match self.apart.take() {
+            Some(apart) => apart.write(&self.ctx).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn end_here(&mut self) -> Result<(), Error> {
         if self.writing {
             return Err(Error::internal(
                 "a write of this transaction failed or was cut off, so nothing of it may stay",
             ));
         }
-        self.tx.commit().await?;
-        match self.apart {
-            Some(apart) => apart.write(&self.ctx).await,
+        self.open().await?;
+        match self.tx.take() {
+            Some(tx) => tx.commit().await,
             None => Ok(()),
         }
     }

@@ -53,6 +53,22 @@ impl Side {
     }
 }
 
+/// What goes with the rows.
+#[derive(Debug)]
+pub(crate) struct Envelope<'e> {
+    /// Who writes.
+    pub(crate) ctx: &'e Ctx,
+    /// As of when the writer knows the tenant's custom fields.
+    pub(crate) fields_version: i64,
+    /// The events.
+    pub(crate) outbox: &'e Outbox,
+    /// The answer, which is kept under the caller's request id.
+    pub(crate) answer: Option<Vec<u8>>,
+    /// What the caller sees all of, for a statement that enters the tenant itself and is a transaction of its own. Only new
+    /// rows can be in it.
+    pub(crate) entry: Option<&'e str>,
+}
+
 /// Everything a transaction collected.
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
@@ -73,6 +89,11 @@ impl Writes {
             && self.updates.is_empty()
             && self.side_deletes.is_empty()
             && self.side_inserts.is_empty()
+    }
+
+    /// Whether only new rows were collected, which nothing has to be read for.
+    pub(crate) fn only_new(&self) -> bool {
+        !self.inserts.is_empty() && self.updates.is_empty() && self.side_deletes.is_empty()
     }
 
     /// # Errors
@@ -128,18 +149,15 @@ impl Writes {
         self.inserts.keys().chain(self.updates.keys()).copied().chain(sides).collect()
     }
 
-    /// Writes everything in one statement; `answer` is kept under the caller's request id.
+    /// Writes everything in one statement.
     pub(crate) async fn execute(
         self,
         conn: &mut PgConnection,
         columns: &Columns,
-        ctx: &Ctx,
-        fields_version: i64,
-        outbox: &Outbox,
-        answer: Option<Vec<u8>>,
+        envelope: Envelope<'_>,
     ) -> Result<(), Error> {
         let tables = columns.of(conn, &self.tables()).await?;
-        let mut statement = Statement::new(&tables);
+        let mut statement = Statement::new(&tables, envelope);
         for (table, rows) in &self.inserts {
             statement.insert(table, rows)?;
         }
@@ -152,7 +170,11 @@ impl Writes {
         for (side, rows) in &self.side_inserts {
             statement.side_insert(*side, rows)?;
         }
-        let written = statement.run(conn, ctx, fields_version, outbox, answer).await;
+        let written = match statement.run(conn).await {
+            // A repetition: whoever begins properly gets the first answer.
+            Err(sqlx::Error::RowNotFound) => return Err(Error::Conflict),
+            written => written,
+        };
         // Records are locked when they are read for update; of one that was not, somebody else may have been faster.
         if written.map_err(|error| taken_id(error, &self.inserted))? { Ok(()) } else { Err(Error::Conflict) }
     }

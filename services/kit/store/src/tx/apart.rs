@@ -39,7 +39,7 @@ impl Apart {
             later.apart = None;
             later.outbox = outbox;
             later.write(answer).await?;
-            later.tx.commit().await?;
+            later.end_here().await?;
         }
         Ok(())
     }

@@ -1,15 +1,18 @@
 //! The statement in the making: data-modifying parts, each with its rows bound column by column.
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap};
 
-use rapport_kernel::{Ctx, Error};
+use rapport_kernel::Error;
 use serde_json::value::RawValue;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::{Rows, Side};
+use super::{Envelope, Rows, Side};
 use crate::{
     columns::{Form, Tables},
-    outbox::Outbox,
+    db::user,
 };
+
+/// Where a statement that enters the tenant reads from: one row, or none when this request was answered before.
+const UNANSWERED: &str = "entered WHERE entered.first_answer IS NULL";
 
 /// The values of a column, as texts.
 struct Column<'r> {
@@ -21,23 +24,20 @@ struct Column<'r> {
 /// The statement. `$1` is the tenant; the columns of the rows are bound from `$2` on.
 pub(super) struct Statement<'r> {
     tables: &'r Tables,
-    with: String,
-    parts: usize,
+    envelope: Envelope<'r>,
+    parts: Vec<String>,
     columns: Vec<Column<'r>>,
     /// Parts that must write as many rows as were given.
     counted: Vec<(usize, i64)>,
 }
 
 impl<'r> Statement<'r> {
-    pub(super) const fn new(tables: &'r Tables) -> Self {
-        Self { tables, with: String::new(), parts: 0, columns: Vec::new(), counted: Vec::new() }
+    pub(super) const fn new(tables: &'r Tables, envelope: Envelope<'r>) -> Self {
+        Self { tables, envelope, parts: Vec::new(), columns: Vec::new(), counted: Vec::new() }
     }
 
-    /// Opens the next part; says its number, and what its rows are read from: a table of their columns.
-    fn part(&mut self, table: &str, rows: &'r Rows) -> Result<(usize, String), Error> {
-        let part = self.parts;
-        self.parts += 1;
-        self.with.push_str(if part == 0 { "WITH " } else { ", " });
+    /// Binds the rows of the next part; says what they are read from: a table of their columns.
+    fn source(&mut self, table: &str, rows: &'r Rows) -> Result<String, Error> {
         let first = self.columns.len();
         let many = rows.json.len() != 1;
         let types = self.tables.get(table);
@@ -72,35 +72,42 @@ impl<'r> Statement<'r> {
             // The commonest by far, and half as much work to set up.
             format!("(SELECT {typed}) AS r")
         };
-        Ok((part, source))
+        Ok(source)
+    }
+
+    /// The same for rows that are inserted. In a statement that enters the tenant they are read through that: nothing is
+    /// held against a policy before the policy knows the tenant, and nothing is written that was answered before.
+    fn new_rows(&mut self, table: &str, rows: &'r Rows) -> Result<String, Error> {
+        let source = self.source(table, rows)?;
+        Ok(match self.envelope.entry {
+            Some(_) => format!("{source}, {UNANSWERED}"),
+            None => source,
+        })
     }
 
     pub(super) fn insert(&mut self, table: &str, rows: &'r Rows) -> Result<(), Error> {
-        let (part, source) = self.part(table, rows)?;
+        let source = self.new_rows(table, rows)?;
         let columns = rows.columns;
-        let _ = write!(
-            self.with,
-            "w{part} AS (INSERT INTO {table} (tenant_id, {columns}) SELECT $1, {columns} FROM {source})"
-        );
+        self.parts
+            .push(format!("INSERT INTO {table} (tenant_id, {columns}) SELECT $1, {columns} FROM {source}"));
         Ok(())
     }
 
     pub(super) fn update(&mut self, table: &str, rows: &'r Rows) -> Result<(), Error> {
-        let (part, source) = self.part(table, rows)?;
+        let source = self.source(table, rows)?;
         let columns = rows.columns;
         let values = columns.split(", ").map(|column| format!("r.{column}")).collect::<Vec<_>>().join(", ");
-        let _ = write!(
-            self.with,
-            "w{part} AS (UPDATE {table} t SET ({columns}) = ROW({values}) FROM {source} \
-             WHERE t.tenant_id = $1 AND t.id = r.id AND t.version = r.version - 1 RETURNING 1)"
-        );
-        self.counted.push((part, rows.json.len() as i64));
+        self.counted.push((self.parts.len(), rows.json.len() as i64));
+        self.parts.push(format!(
+            "UPDATE {table} t SET ({columns}) = ROW({values}) FROM {source} \
+             WHERE t.tenant_id = $1 AND t.id = r.id AND t.version = r.version - 1 RETURNING 1"
+        ));
         Ok(())
     }
 
     pub(super) fn side_insert(&mut self, side: Side, rows: &'r Rows) -> Result<(), Error> {
         let Side { table, columns, key, replaces } = side;
-        let (part, source) = self.part(table, rows)?;
+        let source = self.new_rows(table, rows)?;
         let rest: Vec<_> = columns
             .split(", ")
             .filter(|column| !key.split(", ").any(|k| k == *column))
@@ -111,56 +118,29 @@ impl<'r> Statement<'r> {
         } else {
             String::new()
         };
-        let _ = write!(
-            self.with,
-            "w{part} AS (INSERT INTO {table} (tenant_id, {columns}) SELECT $1, {columns} FROM {source}{on_conflict})"
-        );
+        self.parts.push(format!(
+            "INSERT INTO {table} (tenant_id, {columns}) SELECT $1, {columns} FROM {source}{on_conflict}"
+        ));
         Ok(())
     }
 
     pub(super) fn side_delete(&mut self, side: Side, rows: &'r Rows) -> Result<(), Error> {
         let Side { table, key, .. } = side;
-        let (part, source) = self.part(table, rows)?;
+        let source = self.source(table, rows)?;
         let same = key.split(", ").map(|k| format!("t.{k} = r.{k}")).collect::<Vec<_>>().join(" AND ");
-        let _ = write!(
-            self.with,
-            "w{part} AS (DELETE FROM {table} t USING {source} WHERE t.tenant_id = $1 AND {same})"
-        );
+        self.parts.push(format!("DELETE FROM {table} t USING {source} WHERE t.tenant_id = $1 AND {same}"));
         Ok(())
     }
 
     /// Runs it; says whether every update met the version that was read for it.
-    pub(super) async fn run(
-        mut self,
-        conn: &mut PgConnection,
-        ctx: &Ctx,
-        fields_version: i64,
-        outbox: &Outbox,
-        answer: Option<Vec<u8>>,
-    ) -> Result<bool, sqlx::Error> {
-        let next = self.columns.len() + 2;
-        let counts = if self.counted.is_empty() {
-            "ARRAY[]::bigint[]".to_owned()
-        } else {
-            let counts: Vec<_> =
-                self.counted.iter().map(|(part, _)| format!("(SELECT count(*) FROM w{part})")).collect();
-            format!("ARRAY[{}]", counts.join(", "))
-        };
-        // The places of bound values: the answer shares principal and time with the events.
-        let place = |offset: usize| format!("${}", next + offset);
-        let places = |range: std::ops::Range<usize>| range.map(place).collect::<Vec<_>>().join(", ");
-        let _ = write!(
-            self.with,
-            " SELECT {counts} AS counts, rapport.emit({}, NULL, {})",
-            places(0..13),
-            places(13..15)
-        );
-        let kept = answer.zip(ctx.request_id.as_ref());
-        if kept.is_some() {
-            let _ = write!(self.with, ", rapport.answer({}, {}, {})", place(10), places(15..19), place(14));
-        }
+    ///
+    /// # Errors
+    /// `RowNotFound` when the statement enters the tenant, and this request was answered before: nothing was written.
+    pub(super) async fn run(self, conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        let Envelope { ctx, fields_version, outbox, ref answer, entry } = self.envelope;
+        let kept = answer.as_ref().zip(ctx.request_id.as_ref());
         // Only tables, columns and numbers of our own are in the text; every value is bound.
-        let mut query = sqlx::query(AssertSqlSafe(std::mem::take(&mut self.with))).bind(ctx.tenant);
+        let mut query = sqlx::query(AssertSqlSafe(self.text(kept.is_some()))).bind(ctx.tenant);
         for Column { values, many } in &self.columns {
             query = if *many { query.bind(values) } else { query.bind(values.first().cloned().flatten()) };
         }
@@ -187,9 +167,48 @@ impl<'r> Statement<'r> {
             query =
                 query.bind(request.method).bind(&request.key).bind(request.fingerprint.to_vec()).bind(answer);
         }
-        let row = query.fetch_one(conn).await?;
+        if let Some(seen) = entry {
+            query = query.bind(user(ctx)).bind(seen).bind(ctx.tenant_state.1);
+        }
+        // All of them, up to the word that the server is ready: a transaction of its own ends only there.
+        let rows = query.fetch_all(conn).await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
         let written: Vec<i64> = row.try_get("counts")?;
         Ok(written.iter().zip(&self.counted).all(|(written, (_, given))| written == given))
+    }
+
+    /// The text. The answer, and the entry, share values with the events: version, principal and time.
+    fn text(&self, keeps_answer: bool) -> String {
+        let next = self.columns.len() + 2;
+        let place = |offset: usize| format!("${}", next + offset);
+        let places = |range: std::ops::Range<usize>| range.map(place).collect::<Vec<_>>().join(", ");
+        let request = format!("{}, {}", place(10), places(15..18));
+        let mut with = Vec::with_capacity(self.parts.len() + 1);
+        if self.envelope.entry.is_some() {
+            let first = if keeps_answer { 19 } else { 15 };
+            let caller = format!("$1, {}, {}", places(first..first + 3), place(0));
+            let request = if keeps_answer { format!(", {request}, {}", place(14)) } else { String::new() };
+            with.push(format!(
+                "entered AS MATERIALIZED (SELECT rapport.enter({caller}{request}) AS first_answer)"
+            ));
+        }
+        with.extend(self.parts.iter().enumerate().map(|(part, sql)| format!("w{part} AS ({sql})")));
+        let counts: Vec<_> =
+            self.counted.iter().map(|(part, _)| format!("(SELECT count(*) FROM w{part})")).collect();
+        format!(
+            "{}{} SELECT ARRAY[{}]::bigint[] AS counts, rapport.emit({}, NULL, {}){}{}",
+            if with.is_empty() { "" } else { "WITH " },
+            with.join(", "),
+            counts.join(", "),
+            places(0..13),
+            places(13..15),
+            if keeps_answer {
+                format!(", rapport.answer({request}, {}, {})", place(18), place(14))
+            } else {
+                String::new()
+            },
+            self.envelope.entry.map_or_else(String::new, |_| format!(" FROM {UNANSWERED}")),
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
 
 use crate::{
     widget::Widget,
-    world::{World, answer, boss, create, insert, tenant},
+    world::{World, answer, boss, create, create_at_once, insert, tenant},
 };
 
 /// How many calls are cut off.
@@ -17,6 +17,10 @@ const TURNS: usize = 10 * CUTS;
 
 /// One unit of work, with a statement that fails now and then.
 async fn work(db: &Db, ctx: &Ctx, widget: &Widget, turn: usize) {
+    if turn % 3 == 1 {
+        let _ = create_at_once(db, ctx, "cut off").await;
+        return;
+    }
     let Ok(mut tx) = db.begin(ctx).await else { return };
     if turn.is_multiple_of(7) {
         let _ = sqlx::query("SELECT 1 / 0").execute(tx.conn().await.unwrap()).await;
@@ -67,8 +71,8 @@ async fn four_hundred_calls_cut_off_anywhere_leave_no_transaction_behind() {
     create(&db, &ctx, std::slice::from_ref(&widget)).await;
     // How often a whole call waits, so that the cuts fall all over it: at every place where it can be cut.
     let mut whole = 0;
-    for _ in 0..10 {
-        whole = whole.max(cut_after(usize::MAX, work(&db, &ctx, &widget, 1)).await.unwrap());
+    for turn in 0..10 {
+        whole = whole.max(cut_after(usize::MAX, work(&db, &ctx, &widget, turn)).await.unwrap());
     }
     let mut admin = world.admin().await;
     let (mut cut, mut turn) = (0, 0);

@@ -1,6 +1,8 @@
 //! The store against a real PostgreSQL: a database of its own for every test, cloned from a migrated template, and reached
 //! as the service's role. `RAPPORT_TEST_POSTGRES` is the URL of a superuser's connection.
 #[cfg(test)]
+mod at_once;
+#[cfg(test)]
 mod cancel;
 #[cfg(test)]
 mod connect;

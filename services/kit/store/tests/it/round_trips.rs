@@ -15,7 +15,7 @@ async fn warm(world: &World) -> (rapport_store::Db, Wire) {
 }
 
 #[tokio::test]
-async fn a_create_is_three_round_trips_and_its_write_is_one_statement() {
+async fn a_create_that_began_properly_is_three_round_trips_and_its_write_is_one_statement() {
     let world = World::new().await;
     let (db, wire) = warm(&world).await;
     let ctx = boss(tenant());

@@ -17,7 +17,7 @@ pub(crate) struct Seen {
     /// Executions of prepared statements.
     pub(crate) executed: usize,
     /// Times that the client asked and waited: simple statements and groups that end in a Sync, but for a bare Sync, with
-    /// which the pool tests a connection that comes back.
+    /// which the pool asks whether a connection lives.
     pub(crate) round_trips: usize,
     /// Texts of notices.
     pub(crate) notices: Vec<String>,

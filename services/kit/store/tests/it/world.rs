@@ -1,7 +1,7 @@
 //! A database of one's own, and who calls.
 use std::sync::Arc;
 
-use rapport_kernel::{Clock, Ctx, FieldRights, Id, Principal, RequestId, Scope, TenantState, Via};
+use rapport_kernel::{Clock, Ctx, Error, FieldRights, Id, Principal, RequestId, Scope, TenantState, Via};
 use rapport_proto::customer::v1 as pb;
 use rapport_store::{Db, Options, Resource as _, Step, TenantTx, migrate, provision};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -207,6 +207,23 @@ pub(crate) async fn create(db: &Db, ctx: &Ctx, widgets: &[Widget]) {
     tx.finish().await.unwrap();
 }
 
+/// Writes a widget with its event, and answers with its name, as a handler does.
+pub(crate) async fn create_at_once(
+    db: &Db,
+    ctx: &Ctx,
+    name: &str,
+) -> Result<tonic::Response<pb::Customer>, Error> {
+    db.write(ctx, |tx| {
+        let name = name.to_owned();
+        Box::pin(async move {
+            insert(tx, &Widget::new(tx.ctx(), &name));
+            Ok(answer(&name))
+        })
+    })
+    .await
+}
+
+/// Collects a widget and its event.
 pub(crate) fn insert(tx: &mut TenantTx, widget: &Widget) {
     tx.insert(widget).unwrap();
     tx.emit(widget, &pb::CustomerCreated { customer: Some(answer(&widget.name)) }).unwrap();
