@@ -127,9 +127,15 @@ fn plan(tx: &TenantTx, op: Op, held: Option<&Held<Customer>>, target: Option<Uui
             Id::<Customer>::parse("customer.id", &sent.id)?;
             change(tx, &ctx, held, &sent, update_mask.as_ref())
         }
-        (Op::Upsert(_, mut sent, update_mask), Some(id)) => {
+        (Op::Upsert(key, mut sent, update_mask), Some(id)) => {
             sent.id = id.to_string();
-            change(tx, &ctx, held, &sent, update_mask.as_ref())
+            change(tx, &ctx, held, &sent, update_mask.as_ref()).map_err(|error| match error {
+                // In the words of the caller, who learns no id of what is out of sight.
+                Error::NotFound { resource, .. } => {
+                    Error::not_found(resource, format!("{}/{}", key.source, key.external_id))
+                }
+                error => error,
+            })
         }
         (Op::Delete(id, etag), _) => {
             Id::<Customer>::parse("id", &id)?;

@@ -49,6 +49,16 @@ async fn a_key_belongs_to_one_live_customer() {
     assert_eq!(tea.customers().undelete_customer(undelete).await.unwrap_err().code(), Code::AlreadyExists);
 }
 
+#[tokio::test]
+async fn a_key_of_a_customer_out_of_sight_tells_nothing_of_that_customer() {
+    let world = World::new().await;
+    let tea = world.tenant("tea").await;
+    tea.customers().upsert_customer(upsert("one")).await.unwrap();
+    let seller = tea.person("sales").await;
+    let refused = seller.customers().upsert_customer(upsert("two")).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::NotFound, "customer `erp/4711` was not found"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_who_bring_the_same_key_at_once_one_creates_and_the_others_change() {
     let world = World::new().await;
