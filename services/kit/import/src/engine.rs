@@ -59,7 +59,7 @@ impl Default for Options {
             batch_rows: 1_000,
             lanes: 2,
             pause_ratio: 0.0,
-            busy_pause_ratio: 1.0,
+            busy_pause_ratio: 2.0,
             patience: Duration::from_secs(600),
         }
     }
