@@ -2,7 +2,7 @@
 //!
 //! sqlx 0.9.0 counts transactions on its own side: a `begin` that is cancelled, or whose statement fails after BEGIN, leaves
 //! the server's transaction open behind its back, and the pool hands it on. Here the connection goes back to the pool only
-//! after a COMMIT, or after a ROLLBACK that was answered; otherwise it is closed.
+//! after a COMMIT, a ROLLBACK or a statement of its own that was answered; otherwise it is closed.
 use rapport_kernel::Error;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, postgres::PgRow};
 

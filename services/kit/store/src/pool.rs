@@ -6,9 +6,10 @@ use std::{io::ErrorKind, time::Duration};
 
 use deadpool::{
     Runtime,
-    managed::{self, Manager, Metrics, PoolError, RecycleError, RecycleResult},
+    managed::{self, Manager, Metrics, PoolError, QueueMode, RecycleError, RecycleResult},
 };
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+use tokio::time::timeout;
 
 /// The pool.
 pub(crate) type Pool = managed::Pool<Sessions>;
@@ -21,6 +22,8 @@ const SETTINGS: &str = "SET ROLE rapport_service; SET statement_timeout = '30s';
                         SET idle_in_transaction_session_timeout = '15s'; SET TimeZone = 'UTC'; SET jit = off";
 /// Whoever gets no session for so long is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A session that does not say for so long that it lives is given up.
+const DOUBT: Duration = Duration::from_secs(1);
 /// How old a session may become: what a server's process remembers of tables grows with its age.
 const LIFETIME: Duration = Duration::from_mins(10);
 /// A session that was lent so recently need not be asked whether it still lives.
@@ -36,17 +39,19 @@ pub(crate) struct Sessions(PgConnectOptions);
 pub(crate) fn pool(connect: PgConnectOptions, size: u32) -> Result<Pool, sqlx::Error> {
     Pool::builder(Sessions(connect.application_name("rapport")))
         .max_size(size as usize)
-        .wait_timeout(Some(PATIENCE))
-        .create_timeout(Some(PATIENCE))
-        .recycle_timeout(Some(PATIENCE))
+        // The one that was at work last: it is the least likely to have to be asked.
+        .queue_mode(QueueMode::Lifo)
+        .recycle_timeout(Some(DOUBT))
         .runtime(Runtime::Tokio1)
         .build()
         .map_err(|error| sqlx::Error::Configuration(error.into()))
 }
 
 /// Borrows a session.
+#[expect(clippy::disallowed_methods, reason = "the one place that takes connections")]
 pub(crate) async fn borrow(pool: &Pool) -> Result<Session, sqlx::Error> {
-    pool.get().await.map_err(|error| match error {
+    let borrowed = timeout(PATIENCE, pool.get()).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+    borrowed.map_err(|error| match error {
         PoolError::Backend(error) => error,
         PoolError::Timeout(_) => sqlx::Error::PoolTimedOut,
         _ => sqlx::Error::PoolClosed,

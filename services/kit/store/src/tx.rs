@@ -226,6 +226,7 @@ impl TenantTx {
     }
 
     async fn write(&mut self, mut answer: Option<Vec<u8>>) -> Result<(), Error> {
+        self.refuse_lost()?;
         let writes = std::mem::take(&mut self.writes);
         let mut outbox = std::mem::take(&mut self.outbox);
         if let Some(apart) = &mut self.apart {
@@ -252,6 +253,8 @@ impl TenantTx {
 
     /// Writes what was collected by a statement that is the whole transaction.
     async fn write_at_once(&mut self, answer: Option<Vec<u8>>) -> Result<(), Error> {
+        self.refuse_lost()?;
+        self.writing = true;
         let (writes, outbox) = (std::mem::take(&mut self.writes), std::mem::take(&mut self.outbox));
         let envelope = Envelope {
             ctx: &self.ctx,
@@ -262,10 +265,22 @@ impl TenantTx {
         };
         let mut unbegun = self.db.unbegun().await?;
         let written = writes.execute(unbegun.conn()?, self.db.columns(), envelope).await;
-        if !matches!(written, Err(Error::Unavailable(_))) {
+        // Of the last two, who knows how they left the session.
+        if !matches!(written, Err(Error::Unavailable(_) | Error::Internal(_))) {
             unbegun.release();
         }
         written
+    }
+
+    /// # Errors
+    /// `Internal` when writes that were collected did not arrive: what is left may not be committed without them.
+    fn refuse_lost(&self) -> Result<(), Error> {
+        if self.writing {
+            return Err(Error::internal(
+                "a write of this transaction failed or was cut off, so nothing of it may stay",
+            ));
+        }
+        Ok(())
     }
 
     /// Tells the policies which resources are seen whole.
@@ -287,11 +302,7 @@ impl TenantTx {
     }
 
     async fn end_here(&mut self) -> Result<(), Error> {
-        if self.writing {
-            return Err(Error::internal(
-                "a write of this transaction failed or was cut off, so nothing of it may stay",
-            ));
-        }
+        self.refuse_lost()?;
         self.open().await?;
         match self.tx.take() {
             Some(tx) => tx.commit().await,

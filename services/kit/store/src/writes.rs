@@ -64,8 +64,8 @@ pub(crate) struct Envelope<'e> {
     pub(crate) outbox: &'e Outbox,
     /// The answer, which is kept under the caller's request id.
     pub(crate) answer: Option<Vec<u8>>,
-    /// What the caller sees all of, for a statement that enters the tenant itself and is a transaction of its own. Only new
-    /// rows can be in it.
+    /// What the caller sees all of, for a statement that enters the tenant itself and is a transaction of its own. Nothing can
+    /// be in it that reads what is there.
     pub(crate) entry: Option<&'e str>,
 }
 

@@ -27,7 +27,6 @@ impl Db {
         if tenant.is_nil() {
             return Err(Error::Unauthenticated);
         }
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
         let seen = self.all_seen(ctx);
         for _ in 0..4 {
             let fields = match self.0.fields.get(&tenant) {
@@ -51,7 +50,9 @@ impl Db {
     /// tenant and is the transaction. What reads, begins with the first thing that it reads.
     ///
     /// Until then nothing has said whether what is known here of the tenant still holds. So `work` may be done twice: what
-    /// fails before that, is done again in a transaction that began properly.
+    /// fails before a transaction has begun, and what the database refuses of that single statement, is done again in one that
+    /// began properly. Where nobody knows whether the statement came through, it is only done again for a request with an
+    /// id, which has its effect once.
     ///
     /// # Errors
     /// Those of `begin`, of `work`, and of the commit.
@@ -65,11 +66,13 @@ impl Db {
                 Ok(answer) => tx.commit_in_place(&answer).await.map(|()| answer),
                 Err(error) => Err(error),
             };
-            match done {
-                // Of the last two, what was written may have come through.
-                Ok(_) | Err(Error::Unavailable(_) | Error::Internal(_)) => return done.map(Response::new),
-                Err(_) if tx.has_begun() => return done.map(Response::new),
-                Err(_) => {}
+            let again = match &done {
+                Ok(_) | Err(Error::Internal(_)) => false,
+                Err(Error::Unavailable(_)) => ctx.request_id.is_some(),
+                Err(_) => true,
+            };
+            if !again || tx.has_begun() {
+                return done.map(Response::new);
             }
         }
         let mut tx = self.begin(ctx).await?;
@@ -80,7 +83,6 @@ impl Db {
     /// A transaction of which PostgreSQL has heard nothing yet; `None` when too little is known here of the tenant.
     fn begin_late(&self, ctx: &Ctx) -> Option<TenantTx> {
         let fields = self.0.fields.get(&ctx.tenant.uuid())?;
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
         Some(TenantTx::new(self, None, ctx.clone(), fields, self.all_seen(ctx)))
     }
 
@@ -91,12 +93,14 @@ impl Db {
         seen: &str,
         fields_version: i64,
     ) -> Result<(OpenTx, Option<Vec<u8>>), sqlx::Error> {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
         let (tx, row) = OpenTx::begin(&self.0.pool, enter(ctx, seen, fields_version)).await?;
         Ok((tx, row.map(|row| row.try_get(0)).transpose()?.flatten()))
     }
 
     /// A connection for one statement that is a transaction of its own.
     pub(crate) async fn unbegun(&self) -> Result<OpenTx, Error> {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
         OpenTx::unbegun(&self.0.pool).await.map_err(database)
     }
 
