@@ -216,9 +216,9 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WHERE t.generation < excluded.generation
 $$;
 
--- The three functions that every write goes through set no search_path, which would cost more than what they do (in PostgreSQL
--- 15 each such call looks through all settings twice). None is needed: whoever may call them may become their owner, and
--- nobody else can make a function or an operator that a search_path would find first.
+-- The three functions that every write goes through set no search_path, which would cost about as much as what they do (in
+-- PostgreSQL 15 each such call looks through all settings twice). None is needed: whoever may call them may become their
+-- owner, and nobody else can make a function or an operator that a search_path would find first.
 
 -- Enters a tenant, in the same round trip as BEGIN or in the statement that writes: sets who calls for which tenant, and
 -- refuses early. RP002 the caller's knowledge of custom fields is old (detail: the version) · RP003 the tenant is not served

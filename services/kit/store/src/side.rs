@@ -202,7 +202,10 @@ impl TenantTx {
         Ok(ids.iter().filter_map(|id| Some((id.clone(), (*known.get(id)?)?))).collect())
     }
 
-    /// Whether keys that were looked up have another record by now, or one for the first time.
+    /// Whether keys that were looked up have another record by now, or one for the first time. Takes a round trip.
+    ///
+    /// # Errors
+    /// Those of the database.
     pub async fn keys_moved<R: Resource>(&mut self, ids: &[ExternalId]) -> Result<bool, Error> {
         let before = self.by_external_ids::<R>(ids).await?;
         Ok(self.look_up::<R>(ids).await? != before)

@@ -96,7 +96,7 @@ impl TenantTx {
         self.open().await
     }
 
-    /// Whether PostgreSQL has heard of it.
+    /// Whether it has begun in PostgreSQL, and has not ended.
     pub(crate) const fn has_begun(&self) -> bool {
         self.tx.is_some()
     }

@@ -89,12 +89,6 @@ async fn connections_that_died_in_the_pool_are_not_felt() {
     }
     drop(open);
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    let killed: i64 = sqlx::query_scalar(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'rapport_store'",
-    )
-    .fetch_one(&mut world.admin().await)
-    .await
-    .unwrap();
-    assert_eq!(killed, 3);
+    assert_eq!(world.kill_sessions().await, 3);
     db.begin(&ctx).await.unwrap();
 }

@@ -187,15 +187,23 @@ async fn repeated_twice(sabotage: Sabotage, most: usize) -> Option<usize> {
     let ctx = boss(tenant());
     // The first one connects; the second shows how often one waits.
     create(&db, &asked(&ctx, "first", 0), "first").await.unwrap();
-    let whole = async { drop(create(&db, &asked(&ctx, "whole", 0), "whole").await) };
+    let whole = async { drop(create_properly(&db, &asked(&ctx, "whole", 0), "whole").await) };
     let whole = cut_after(usize::MAX, whole).await.unwrap();
     let mut admin = world.admin().await;
     for turn in 1..=most {
         let ctx = asked(&ctx, &format!("r-{turn}"), 1);
         let name = format!("widget {turn}");
-        cut_after(rand::random_range(0..=whole), async { drop(create(&db, &ctx, &name).await) }).await;
+        // In one statement, and in a transaction that began properly.
+        let create = async || {
+            if turn % 2 == 0 {
+                create_properly(&db, &ctx, &name).await
+            } else {
+                create(&db, &ctx, &name).await
+            }
+        };
+        cut_after(rand::random_range(0..=whole), async { drop(create().await) }).await;
         let again = loop {
-            match create(&db, &ctx, &name).await {
+            match create().await {
                 // An answer apart may still be on its way from the call that was cut off.
                 Err(Error::Conflict) if sabotage != Sabotage::None => {}
                 again => break again.unwrap(),

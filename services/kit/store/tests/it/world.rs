@@ -96,6 +96,17 @@ impl World {
     pub(crate) async fn owner(&self) -> PgConnection {
         PgConnection::connect(&self.url("rapport_owner")).await.unwrap()
     }
+
+    /// Ends every session of the service; says how many there were.
+    pub(crate) async fn kill_sessions(&self) -> i64 {
+        sqlx::query_scalar(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND usename = 'rapport_store'",
+        )
+        .fetch_one(&mut self.admin().await)
+        .await
+        .unwrap()
+    }
 }
 
 impl Drop for World {
