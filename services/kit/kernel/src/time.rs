@@ -1,7 +1,7 @@
 //! Instants to the microsecond and civil dates, as the database and the contract keep them.
 use std::{fmt, str::FromStr};
 
-use jiff::{Timestamp, civil};
+use jiff::{Timestamp, civil, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 
@@ -52,6 +52,11 @@ impl Instant {
     /// The instant for calculations with zones.
     pub const fn timestamp(self) -> Timestamp {
         self.0
+    }
+
+    /// The day in UTC.
+    pub fn utc_date(self) -> Date {
+        Date(self.0.to_zoned(TimeZone::UTC).date())
     }
 }
 

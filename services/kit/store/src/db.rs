@@ -12,7 +12,8 @@ use std::{
 
 use moka::sync::Cache;
 use rapport_kernel::Error;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
@@ -31,6 +32,7 @@ pub struct Db(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
+    connect: PgConnectOptions,
     pool: Pool,
     /// The scoped resources of this service, with the permission that lets one see them.
     scoped: Vec<(&'static str, &'static str)>,
@@ -39,6 +41,8 @@ struct Inner {
     columns: Columns,
     /// Tenants' transactions begun.
     begun: Arc<AtomicU64>,
+    /// Wakes whoever takes events out of the outbox.
+    emitted: Arc<Notify>,
     /// For tests: a promise that is broken.
     sabotage: Sabotage,
 }
@@ -63,10 +67,18 @@ impl Db {
         let mut conn = connect.connect().await.map_err(database)?;
         refuse_powerful_role(&mut conn).await?;
         conn.close().await.map_err(database)?;
-        let pool = pool::pool(connect, options.pool_size).map_err(database)?;
+        let pool = pool::pool(connect.clone(), options.pool_size).map_err(database)?;
         let fields = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(3600)).build();
-        let (scoped, begun, columns) = (Vec::new(), Arc::default(), Columns::default());
-        Ok(Self(Arc::new(Inner { pool, scoped, fields, columns, begun, sabotage: Sabotage::None })))
+        Ok(Self(Arc::new(Inner {
+            connect,
+            pool,
+            scoped: Vec::new(),
+            fields,
+            columns: Columns::default(),
+            begun: Arc::default(),
+            emitted: Arc::default(),
+            sabotage: Sabotage::None,
+        })))
     }
 
     /// Declares a resource whose records have owners, so that the policies know who sees all of them.
@@ -106,6 +118,25 @@ impl Db {
     pub async fn platform(&self) -> Result<OpenTx, Error> {
         let begin = "BEGIN; SET LOCAL ROLE rapport_platform".to_owned();
         OpenTx::begin(&self.0.pool, begin).await.map(|(tx, _)| tx).map_err(database)
+    }
+
+    /// A session of one's own outside the pool, as the role that may touch what spans tenants: for a worker that holds on to
+    /// something as long as it lives.
+    pub async fn session(&self) -> Result<PgConnection, Error> {
+        let mut session = self.0.connect.connect().await.map_err(database)?;
+        session.execute(pool::SETTINGS).await.map_err(database)?;
+        session.execute("SET ROLE rapport_platform").await.map_err(database)?;
+        Ok(session)
+    }
+
+    /// Resolves soon after a transaction of this process that wrote events.
+    pub async fn emitted(&self) {
+        self.0.emitted.notified().await;
+    }
+
+    /// Says that events were written.
+    pub(crate) fn announce(&self) {
+        self.0.emitted.notify_one();
     }
 
     /// Whether the database answers. Connections that died in the pool do not speak against it: calls replace them, too.

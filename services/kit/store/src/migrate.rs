@@ -13,7 +13,10 @@ use crate::error::database;
 pub type Step = (i64, &'static str, &'static str);
 
 /// What every service's database has.
-const KIT: &[Step] = &[(1, "kit", include_str!("../migrations/0001_kit.sql"))];
+const KIT: &[Step] = &[
+    (1, "kit", include_str!("../migrations/0001_kit.sql")),
+    (2, "outbox", include_str!("../migrations/0002_outbox.sql")),
+];
 
 /// What holds one migrator up while another is at work, in `pg_advisory_lock`.
 const ONE_AT_A_TIME: i64 = 7_261_707;

@@ -18,7 +18,7 @@ pub(crate) type Session = managed::Object<Sessions>;
 
 /// Every session: rights of the services' group (the login role inherits nothing by itself), bounded statements and
 /// transactions, UTC.
-const SETTINGS: &str = "SET ROLE rapport_service; SET statement_timeout = '30s'; \
+pub(crate) const SETTINGS: &str = "SET ROLE rapport_service; SET statement_timeout = '30s'; \
                         SET idle_in_transaction_session_timeout = '15s'; SET TimeZone = 'UTC'; SET jit = off";
 /// Whoever gets no session for so long is refused.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -41,6 +41,8 @@ pub struct TenantTx {
     widened: bool,
     /// Whether collected writes are on their way: when this stays, they were lost.
     writing: bool,
+    /// Whether it wrote events.
+    emitted: bool,
     /// For tests: what is written elsewhere, to break a promise.
     apart: Option<Apart>,
 }
@@ -67,6 +69,7 @@ impl TenantTx {
             seen,
             widened: false,
             writing: false,
+            emitted: false,
             apart,
         }
     }
@@ -247,7 +250,7 @@ impl TenantTx {
             entry: None,
         };
         writes.execute(begun.conn()?, self.db.columns(), envelope).await?;
-        self.writing = false;
+        (self.writing, self.emitted) = (false, self.emitted || !outbox.is_empty());
         Ok(())
     }
 
@@ -265,6 +268,9 @@ impl TenantTx {
         };
         let mut unbegun = self.db.unbegun().await?;
         let written = writes.execute(unbegun.conn()?, self.db.columns(), envelope).await;
+        if written.is_ok() && !outbox.is_empty() {
+            self.db.announce();
+        }
         // Of the last two, who knows how they left the session.
         if !matches!(written, Err(Error::Unavailable(_) | Error::Internal(_))) {
             unbegun.release();
@@ -304,9 +310,12 @@ impl TenantTx {
     async fn end_here(&mut self) -> Result<(), Error> {
         self.refuse_lost()?;
         self.open().await?;
-        match self.tx.take() {
-            Some(tx) => tx.commit().await,
-            None => Ok(()),
+        if let Some(tx) = self.tx.take() {
+            tx.commit().await?;
         }
+        if std::mem::take(&mut self.emitted) {
+            self.db.announce();
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+pub mod digest;
+mod leader;
+pub mod sequencer;
+
+pub use leader::Term;
+
+/// The step that every service adds to its own.
+pub const MIGRATION: rapport_store::Step = (400, "log", include_str!("../migrations/0400_log.sql"));

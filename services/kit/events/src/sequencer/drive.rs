@@ -1,0 +1,206 @@
+//! The sequencer's driver: looks into the outbox, and moves what was planned into the log.
+use std::{ops::RangeInclusive, time::Duration};
+
+use rapport_kernel::{Clock, Date, Error};
+use rapport_store::{Db, database};
+use sqlx::{FromRow, PgConnection, Row as _};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Batch, Look, PARTS, Sabotage, Sequencer, Snapshot, Waiting};
+use crate::{
+    digest::Digest,
+    leader::{BEAT, Term},
+};
+
+/// How much is done at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Lines of a batch: as many as keep everyone else waiting for a few milliseconds.
+    pub batch: usize,
+    /// Rows that a look takes in at most.
+    pub look: usize,
+    /// Rows that are remembered at most. What is beyond them waits its turn in the outbox.
+    pub remembered: usize,
+    /// The pause before the outbox is looked into again, unless a commit of this process comes before; it doubles with
+    /// every look that sees nothing,
+    pub first_pause: Duration,
+    /// up to this.
+    pub longest_pause: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            batch: 256,
+            look: 4096,
+            remembered: 500_000,
+            first_pause: Duration::from_millis(5),
+            longest_pause: Duration::from_millis(50),
+        }
+    }
+}
+
+/// Moves events into the log, as long as this process leads it. `moved` is told of every batch.
+///
+/// # Errors
+/// When the database fails, or another process leads by now. Nothing is lost then: whoever leads next begins by reading where
+/// the log stands.
+pub async fn drive(
+    db: &Db,
+    clock: &Clock,
+    term: &mut Term,
+    pace: Pace,
+    sabotage: Sabotage,
+    moved: &Notify,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut sequencer = Sequencer::new(term.heads().await?, sabotage);
+    let mut day = term.file_under(clock.now().utc_date()).await?;
+    let mut pause = pace.first_pause;
+    let mut beat = Instant::now();
+    while !stop.is_cancelled() {
+        if sequencer.waiting() < pace.remembered {
+            let (rows, snapshot) = look(term.session(), &sequencer, pace.look).await?;
+            sequencer.saw(rows, snapshot);
+        }
+        let today = clock.now().utc_date();
+        if let Some(batch) = sequencer.plan(pace.batch) {
+            if today > day {
+                day = term.file_under(today).await?;
+            }
+            write(term, &batch, clock, day).await?;
+            moved.notify_one();
+            (pause, beat) = (pace.first_pause, Instant::now());
+            continue;
+        }
+        if beat.elapsed() >= BEAT {
+            term.beat().await?;
+            beat = Instant::now();
+        }
+        tokio::select! {
+            () = db.emitted() => pause = pace.first_pause,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(pace.longest_pause),
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(())
+}
+
+/// A row of a look, with the snapshot that all of them share.
+#[derive(FromRow)]
+struct Seen {
+    id: i64,
+    tenant_id: Uuid,
+    part: i16,
+    retention: String,
+    size: i64,
+    digest: Vec<u8>,
+    tenant_number: i64,
+}
+
+/// Rows above the highest id that was seen, and in the gaps below, in one statement, hence in one snapshot.
+const LOOK: &str = "
+    SELECT pg_snapshot_xmin(s)::text::bigint AS xmin, CASE WHEN $5 THEN pg_current_xact_id()::text::bigint END AS now,
+      (r.o).id, (r.o).tenant_id, (r.o).part, coalesce(t.retention, 'standard') AS retention,
+      octet_length((r.o).payload)::bigint + 200 AS size, rapport.line_digest(r.o) AS digest,
+      coalesce(n.number, 0) AS tenant_number
+    FROM pg_current_snapshot() s
+    LEFT JOIN (
+      (SELECT o FROM platform.outbox o WHERE o.id > $1 ORDER BY o.id LIMIT $2)
+      UNION ALL
+      SELECT o FROM unnest($3::bigint[], $4::bigint[]) AS g (low, high)
+      JOIN platform.outbox o ON o.id BETWEEN g.low AND g.high
+    ) AS r (o) ON true
+    LEFT JOIN platform.tenants t ON t.id = (r.o).tenant_id
+    LEFT JOIN platform.tenant_numbers n ON n.tenant_id = (r.o).tenant_id
+    ORDER BY (r.o).id";
+
+async fn look(
+    session: &mut PgConnection,
+    sequencer: &Sequencer,
+    most: usize,
+) -> Result<(Vec<(Waiting, i64)>, Snapshot), Error> {
+    let Look { above, gaps, begin } = sequencer.look();
+    let (low_ends, high_ends): (Vec<i64>, Vec<i64>) =
+        gaps.into_iter().map(RangeInclusive::into_inner).unzip();
+    let rows = sqlx::query(LOOK)
+        .bind(above)
+        .bind(most as i64)
+        .bind(low_ends)
+        .bind(high_ends)
+        .bind(begin)
+        .fetch_all(session)
+        .await
+        .map_err(database)?;
+    let first = rows.first().ok_or_else(|| Error::internal("a look without a snapshot"))?;
+    let xid = |name| first.try_get::<Option<i64>, _>(name).map(|xid| xid.map(i64::cast_unsigned));
+    let xmin = xid("xmin").map_err(database)?.unwrap_or_default();
+    let snapshot = Snapshot { xmin, now: xid("now").map_err(database)? };
+    if first.try_get::<Option<i64>, _>("id").map_err(database)?.is_none() {
+        return Ok((Vec::new(), snapshot));
+    }
+    let waiting = rows.iter().map(|row| {
+        let Seen { id, tenant_id, part, retention, size, digest, tenant_number } = Seen::from_row(row)?;
+        let part = u8::try_from(part).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let digest: Digest =
+            digest.try_into().map_err(|_| sqlx::Error::Decode("a digest does not have 32 bytes".into()))?;
+        Ok((Waiting { id, tenant: tenant_id, part, retention, size, digest }, tenant_number))
+    });
+    Ok((waiting.collect::<Result<_, _>>().map_err(database)?, snapshot))
+}
+
+/// Moves the lines. What the statement did counts only if all of it met what was expected: the epoch is still this one, the
+/// log still ends where this batch begins, and every row was still in the outbox.
+const MOVE: &str = "
+    WITH head AS (
+      UPDATE platform.log_head SET beat = beat + 1, number = $2, part_numbers = $3, day = $4
+      WHERE epoch = $1 AND number = $2 - cardinality($9) AND day <= $4 RETURNING 1
+    ), chains AS (
+      UPDATE platform.log_chains c SET links = ($6::bytea[])[$7 * (n - 1) + 1 : $7 * n]
+      FROM unnest($5::text[]) WITH ORDINALITY AS x (retention, n) WHERE c.retention = x.retention
+    ), tenants AS (
+      INSERT INTO platform.tenant_numbers AS t (tenant_id, number)
+      SELECT x.tenant_id, max(x.number) FROM unnest($8::uuid[], $13::bigint[]) AS x (tenant_id, number) GROUP BY 1
+      ON CONFLICT (tenant_id) DO UPDATE SET number = excluded.number
+    ), taken AS (
+      DELETE FROM platform.outbox o
+      USING unnest($9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bytea[])
+        AS x (id, retention, number, part_number, tenant_number, link)
+      WHERE o.id = x.id
+      RETURNING x.retention, x.number, x.part_number, x.tenant_number, x.link, o.*
+    )
+    INSERT INTO platform.event_log (retention, day, number, part, part_number, tenant_number, event_id, tenant_id, resource,
+      record_id, version, subject, type, changed_paths, payload, principal, on_behalf_of, via, cause, trace, time, log_time,
+      payload_digest, link)
+    SELECT t.retention, $4, t.number, t.part, t.part_number, t.tenant_number, t.event_id, t.tenant_id, t.resource, t.record_id,
+      t.version, t.subject, t.type, t.changed_paths, t.payload, t.principal, t.on_behalf_of, t.via, t.cause, t.trace, t.time,
+      $15, sha256(t.payload), t.link
+    FROM taken t, head ORDER BY t.number";
+
+async fn write(term: &mut Term, batch: &Batch, clock: &Clock, day: Date) -> Result<(), Error> {
+    let Batch { lines, heads } = batch;
+    let column = |value: fn(&super::Line) -> i64| lines.iter().map(value).collect::<Vec<_>>();
+    let (retentions, links): (Vec<&str>, Vec<&[u8]>) =
+        lines.iter().map(|line| (line.retention.as_str(), line.link.as_slice())).unzip();
+    let chains: Vec<&str> = heads.chains.keys().map(String::as_str).collect();
+    let chain_links: Vec<&[u8]> = heads.chains.values().flatten().map(Digest::as_slice).collect();
+    let query = sqlx::query(MOVE)
+        .bind(term.epoch())
+        .bind(heads.number)
+        .bind(heads.parts.as_slice())
+        .bind(day)
+        .bind(chains)
+        .bind(chain_links)
+        .bind(PARTS as i32)
+        .bind(lines.iter().map(|line| line.tenant).collect::<Vec<_>>())
+        .bind(column(|line| line.id))
+        .bind(retentions)
+        .bind(column(|line| line.number))
+        .bind(column(|line| line.part_number))
+        .bind(column(|line| line.tenant_number))
+        .bind(links)
+        .bind(clock.now());
+    term.commit(query, lines.len() as u64).await
+}

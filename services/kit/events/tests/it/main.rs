@@ -1,0 +1,7 @@
+//! The log and the bus, on a real PostgreSQL and a real nats-server.
+#[cfg(test)]
+mod note;
+#[cfg(test)]
+mod sequence;
+#[cfg(test)]
+mod world;

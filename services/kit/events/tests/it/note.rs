@@ -1,0 +1,82 @@
+//! A resource to test with: a text that belongs to a tenant.
+use rapport_filter::{Field, Kind};
+use rapport_kernel::Ctx;
+use rapport_proto::customer::v1 as pb;
+use rapport_store::{Db, Resource, TenantTx, resource::column};
+use serde::Serialize;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+pub(crate) const MIGRATION: &str = "
+CREATE TABLE notes (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL,
+  version bigint NOT NULL,
+  text text NOT NULL,
+  CONSTRAINT notes_id PRIMARY KEY (tenant_id, id)
+);
+SELECT rapport.protect('notes');
+";
+
+#[derive(Clone, Debug, PartialEq, Serialize, FromRow)]
+pub(crate) struct Note {
+    pub(crate) id: Uuid,
+    pub(crate) version: i64,
+    pub(crate) text: String,
+}
+
+impl Note {
+    pub(crate) fn new(ctx: &Ctx, text: &str) -> Self {
+        Self { id: ctx.clock.new_uuid(), version: 1, text: text.into() }
+    }
+
+    /// The event of its last change: the contract has no notes.
+    fn event(&self) -> pb::CustomerUpdated {
+        let customer = pb::Customer { id: self.id.to_string(), display_name: self.text.clone(), ..pb::Customer::default() };
+        pb::CustomerUpdated { customer: Some(customer), ..pb::CustomerUpdated::default() }
+    }
+}
+
+impl Resource for Note {
+    const NAME: &'static str = "note";
+    const KIND: &'static str = "test.note";
+    const TABLE: &'static str = "notes";
+    const COLUMNS: &'static str = "id, version, text";
+    const OWNER: Option<&'static str> = None;
+    const READ: &'static str = "test.notes.read";
+
+    fn fields() -> Vec<Field> {
+        vec![column("id", Kind::Id).sortable()]
+    }
+    fn id(&self) -> Uuid {
+        self.id
+    }
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+/// Writes a note in a transaction, with its event.
+pub(crate) fn insert(tx: &mut TenantTx, note: &Note) {
+    tx.insert(note).unwrap();
+    tx.emit(note, &note.event()).unwrap();
+}
+
+/// Makes notes and commits.
+pub(crate) async fn create(db: &Db, ctx: &Ctx, texts: &[&str]) -> Vec<Note> {
+    let mut tx = db.begin(ctx).await.unwrap();
+    let notes: Vec<_> = texts.iter().map(|text| Note::new(ctx, text)).collect();
+    notes.iter().for_each(|note| insert(&mut tx, note));
+    tx.finish().await.unwrap();
+    notes
+}
+
+/// Changes a note; the transaction stays open.
+pub(crate) async fn change(tx: &mut TenantTx, id: Uuid, text: &str) -> Note {
+    let before: Note = tx.get_for_update(id).await.unwrap();
+    let after = Note { version: before.version + 1, text: text.into(), ..before.clone() };
+    tx.update(&before, &after).unwrap();
+    tx.emit(&after, &after.event()).unwrap();
+    tx.flush().await.unwrap();
+    after
+}
