@@ -77,6 +77,17 @@ CREATE TABLE platform.log_days (
   part_numbers_before bigint[] NOT NULL
 );
 
+-- How far the bus has come: it holds everything up to `number`, the last of that under `stream_sequence` of the stream that was
+-- made at `stream_created`. `attempt` grows with every time that the bus had lost something.
+CREATE TABLE platform.log_relay (
+  id boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (id),
+  number bigint NOT NULL DEFAULT 0,
+  stream_sequence bigint NOT NULL DEFAULT 0,
+  stream_created text NOT NULL DEFAULT '',
+  attempt bigint NOT NULL DEFAULT 0
+);
+INSERT INTO platform.log_relay DEFAULT VALUES;
+
 -- The digest of a line: SHA-256 of its values as PostgreSQL sends a row of them (`record_send`: for each its type, its length
 -- and itself); of the payload only the digest, so that it can be erased. `rapport_events::digest` computes the same.
 CREATE FUNCTION rapport.line_digest(line platform.outbox) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
@@ -107,7 +118,7 @@ DECLARE
   f regprocedure;
 BEGIN
   FOREACH t IN ARRAY ARRAY['log_head', 'tenant_numbers', 'log_chains', 'event_log', 'event_log_standard', 'event_log_extended',
-    'event_log_permanent', 'log_days'] LOOP
+    'event_log_permanent', 'log_days', 'log_relay'] LOOP
     EXECUTE format('ALTER TABLE platform.%s OWNER TO rapport_platform', t);
   END LOOP;
   FOREACH f IN ARRAY ARRAY['rapport.line_digest(platform.outbox)', 'rapport.file_log_under(date)']::regprocedure[] LOOP

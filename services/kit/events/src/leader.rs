@@ -3,17 +3,10 @@ use std::time::Duration;
 
 use rapport_kernel::{Date, Error};
 use rapport_store::{Db, database};
-use sqlx::{
-    Executor as _, FromRow, PgConnection, Postgres,
-    postgres::PgArguments,
-    query::Query,
-};
+use sqlx::{Executor as _, FromRow, PgConnection, Postgres, postgres::PgArguments, query::Query};
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    digest::Digest,
-    sequencer::Heads,
-};
+use crate::{digest::Digest, sequencer::Heads};
 
 /// How often a leader that has nothing to do says that it lives.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);
@@ -102,7 +95,12 @@ impl Term {
                 .await
                 .map_err(database)?;
         let chain = |links: Vec<Vec<u8>>| -> Option<_> {
-            links.into_iter().map(|link| Digest::try_from(link).ok()).collect::<Option<Vec<_>>>()?.try_into().ok()
+            links
+                .into_iter()
+                .map(|link| Digest::try_from(link).ok())
+                .collect::<Option<Vec<_>>>()?
+                .try_into()
+                .ok()
         };
         let chains = chains.into_iter().map(|(retention, links)| Some((retention, chain(links)?))).collect();
         parts
@@ -161,6 +159,6 @@ async fn pulse(session: &mut PgConnection) -> Result<Pulse, Error> {
     sqlx::query_as("SELECT epoch, beat FROM platform.log_head").fetch_one(session).await.map_err(database)
 }
 
-fn deposed() -> Error {
+pub(crate) fn deposed() -> Error {
     Error::Unavailable("another process leads this log by now".into())
 }

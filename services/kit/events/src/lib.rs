@@ -1,9 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+pub mod bus;
 pub mod digest;
+mod lead;
 mod leader;
+pub mod log;
+pub mod relay;
 pub mod sequencer;
 
+pub use lead::Log;
 pub use leader::Term;
 
 /// The step that every service adds to its own.

@@ -186,7 +186,15 @@ impl Sequencer {
                 None => Digest::default(),
             };
             let Waiting { id, tenant, retention, .. } = row;
-            lines.push(Line { id, tenant, retention, number: heads.number, part_number, tenant_number, link });
+            lines.push(Line {
+                id,
+                tenant,
+                retention,
+                number: heads.number,
+                part_number,
+                tenant_number,
+                link,
+            });
         }
         Some(Batch { lines, heads: heads.clone() })
     }

@@ -2,6 +2,8 @@
 #[cfg(test)]
 mod note;
 #[cfg(test)]
+mod publish;
+#[cfg(test)]
 mod sequence;
 #[cfg(test)]
 mod world;

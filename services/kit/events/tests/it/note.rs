@@ -32,7 +32,11 @@ impl Note {
 
     /// The event of its last change: the contract has no notes.
     fn event(&self) -> pb::CustomerUpdated {
-        let customer = pb::Customer { id: self.id.to_string(), display_name: self.text.clone(), ..pb::Customer::default() };
+        let customer = pb::Customer {
+            id: self.id.to_string(),
+            display_name: self.text.clone(),
+            ..pb::Customer::default()
+        };
         pb::CustomerUpdated { customer: Some(customer), ..pb::CustomerUpdated::default() }
     }
 }

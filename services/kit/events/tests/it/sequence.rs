@@ -2,14 +2,17 @@
 use std::{collections::HashMap, time::Duration};
 
 use rand::{RngExt as _, distr::uniform::SampleUniform};
-use rapport_events::sequencer::{Pace, Sabotage};
+use rapport_events::{
+    Log,
+    sequencer::{Pace, Sabotage},
+};
 use rapport_kernel::Ctx;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::{
     note::{self, change, create},
-    world::{Line, World},
+    world::{Kept, Line, World},
 };
 
 fn random<T: SampleUniform + PartialOrd>(range: std::ops::Range<T>) -> T {
@@ -61,7 +64,9 @@ fn faults(log: &[Line], written: usize) -> Vec<String> {
         let version = records.entry(line.record_id).or_insert(0);
         (*part, *tenant) = (*part + 1, *tenant + 1);
         if (line.number, line.part_number, line.tenant_number) != (number, *part, *tenant) {
-            faults.push(format!("{line:?} is not number {number}, {part} of its partition, {tenant} of its tenant"));
+            faults.push(format!(
+                "{line:?} is not number {number}, {part} of its partition, {tenant} of its tenant"
+            ));
         }
         if line.version != *version + 1 {
             faults.push(format!("{line:?} comes after version {version}"));
@@ -75,7 +80,8 @@ fn faults(log: &[Line], written: usize) -> Vec<String> {
 async fn late_commits_and_rollbacks_lose_nothing_and_keep_the_order_of_each_record() {
     let world = World::new().await;
     let tenants = [world.tenant(), world.tenant()];
-    let running = world.sequence(Pace { batch: 7, ..Pace::default() }, Sabotage::None);
+    let log = Log { pace: Pace { batch: 7, ..Pace::default() }, ..world.service_log() };
+    let running = Kept::keep(log);
     let written = write(&world, &tenants, 12, 25).await;
     world.settled().await;
     running.end().await;
@@ -85,7 +91,7 @@ async fn late_commits_and_rollbacks_lose_nothing_and_keep_the_order_of_each_reco
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sequencer_that_does_not_look_into_gaps_is_found_out() {
     let world = World::new().await;
-    let running = world.sequence(Pace::default(), Sabotage::NoGaps);
+    let running = Kept::keep(Log { sabotage: Sabotage::NoGaps, ..world.service_log() });
     let written = write(&world, &[world.tenant()], 12, 10).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     running.end().await;
@@ -101,11 +107,11 @@ async fn what_is_in_the_outbox_when_a_leader_begins_is_taken_first() {
     let mut open = world.db.begin(&ctx).await.unwrap();
     change(&mut open, first[0].id, "open").await;
     create(&world.db, &ctx, &["three"]).await;
-    let running = world.sequence(Pace::default(), Sabotage::None);
+    let running = Kept::keep(world.service_log());
     tokio::time::sleep(Duration::from_millis(100)).await;
     running.end().await;
     assert_eq!(world.log().await.len(), 3);
-    let running = world.sequence(Pace::default(), Sabotage::None);
+    let running = Kept::keep(world.service_log());
     tokio::time::sleep(Duration::from_millis(50)).await;
     open.finish().await.unwrap();
     world.settled().await;

@@ -8,13 +8,14 @@ use std::{
 };
 
 use rapport_events::{
-    Term,
-    sequencer::{Pace, Sabotage, drive},
+    Log,
+    bus::{Bus, Options},
+    sequencer::{Pace, Sabotage},
 };
-use rapport_kernel::{Clock, Ctx, Error, Id, Principal, TenantState};
+use rapport_kernel::{Clock, Ctx, Id, Principal, TenantState};
 use rapport_store::{Db, Step};
 use sqlx::{Connection as _, FromRow, PgConnection, postgres::PgConnectOptions};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -45,6 +46,11 @@ pub(crate) struct Line {
 impl World {
     pub(crate) async fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        // What a test says is shown when it fails.
+        let _ = tracing_subscriber::fmt()
+            .with_test_writer()
+            .with_env_filter("info,rapport_events=debug")
+            .try_init();
         #[expect(clippy::disallowed_methods, reason = "where tests learn of their server")]
         let url = std::env::var("RAPPORT_TEST_POSTGRES").expect(
             "RAPPORT_TEST_POSTGRES must hold the address of a PostgreSQL superuser; `make test` sets it",
@@ -62,6 +68,11 @@ impl World {
         let clock =
             Clock::chosen(move || Clock::system().now().plus_seconds(seconds.load(Ordering::Relaxed)));
         Self { db, clock, ahead, admin, name }
+    }
+
+    /// The name of the service, on the bus too.
+    pub(crate) fn service(&self) -> &str {
+        &self.name
     }
 
     /// Lets time pass; it goes back when this is negative.
@@ -111,29 +122,66 @@ impl World {
         panic!("the outbox is not emptied");
     }
 
-    /// Begins to sequence.
-    pub(crate) fn sequence(&self, pace: Pace, sabotage: Sabotage) -> Running {
-        let (db, clock, stop) = (self.db.clone(), self.clock.clone(), CancellationToken::new());
-        let ended = stop.clone();
-        let task = tokio::spawn(async move {
-            let mut term = Term::begin(&db).await?;
-            let end = drive(&db, &clock, &mut term, pace, sabotage, &Notify::new(), &ended).await;
-            end.inspect_err(|error| println!("the sequencer ended: {error:?}"))
-        });
-        Running { stop, task }
+    /// The service's log, without a bus.
+    pub(crate) fn service_log(&self) -> Log {
+        Log {
+            service: self.name.clone(),
+            db: self.db.clone(),
+            bus: None,
+            clock: self.clock.clone(),
+            pace: Pace::default(),
+            sabotage: Sabotage::None,
+        }
+    }
+
+    /// The service's log on the bus.
+    pub(crate) async fn published_log(&self) -> Log {
+        Log { bus: Some(bus().await), ..self.service_log() }
     }
 }
 
-/// A sequencer at work.
-pub(crate) struct Running {
-    stop: CancellationToken,
-    pub(crate) task: JoinHandle<Result<(), Error>>,
+/// The bus of this test run.
+async fn bus() -> Bus {
+    Bus::connect(Options { url: nats_url(), replicas: 1, stream_bytes: 1 << 26 }).await.unwrap()
 }
 
-impl Running {
+/// Its server, without our wrapping.
+pub(crate) async fn nats() -> async_nats::Client {
+    let server: async_nats::ServerAddr = nats_url().parse().unwrap();
+    let (user, password) = (server.username().unwrap().to_owned(), server.password().unwrap().to_owned());
+    async_nats::ConnectOptions::with_user_and_password(user, password).connect(server).await.unwrap()
+}
+
+fn nats_url() -> String {
+    #[expect(clippy::disallowed_methods, reason = "where tests learn of their server")]
+    let url = std::env::var("RAPPORT_TEST_NATS");
+    url.expect("RAPPORT_TEST_NATS must hold the address of a nats-server; `make test` sets it")
+}
+
+/// A log that is kept.
+pub(crate) struct Kept {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Kept {
+    /// Begins.
+    pub(crate) fn keep(log: Log) -> Self {
+        let stop = CancellationToken::new();
+        let ended = stop.clone();
+        Self { stop, task: tokio::spawn(async move { log.keep(&ended).await }) }
+    }
+
+    /// Ends in order.
     pub(crate) async fn end(self) {
         self.stop.cancel();
-        self.task.await.unwrap().unwrap();
+        self.task.await.unwrap();
+    }
+
+    /// Ends as a process does that is killed.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
     }
 }
 

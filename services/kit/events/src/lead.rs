@@ -1,0 +1,79 @@
+//! What a service does for its log: one process of it leads, and the others stand by.
+use std::time::Duration;
+
+use rapport_kernel::{Clock, Error};
+use rapport_store::Db;
+use tokio::{sync::Notify, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bus::Bus,
+    leader::Term,
+    relay::relay,
+    sequencer::{Pace, Sabotage, drive},
+};
+
+/// The pause before this process stands by again, after it lost the lead or the database.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The log of a service.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// The service, e.g. `customer`.
+    pub service: String,
+    /// Its database.
+    pub db: Db,
+    /// The bus; without one the log is kept and read, and nothing is published.
+    pub bus: Option<Bus>,
+    /// The clock.
+    pub clock: Clock,
+    /// How much is done at a time.
+    pub pace: Pace,
+    /// For tests: a promise to break.
+    pub sabotage: Sabotage,
+}
+
+impl Log {
+    /// Stands by and leads in turn, until `stop`: moves what is in the outbox into the log, and publishes the log.
+    ///
+    /// Any number of processes may do so at once; whichever ends, and however, another one goes on where it stopped.
+    pub async fn keep(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let led = stop.run_until_cancelled(Term::begin(&self.db)).await;
+            let ended = match led {
+                None => return,
+                Some(Ok(term)) => self.lead(term, stop).await,
+                Some(Err(error)) => Err(error),
+            };
+            if let Err(error) = ended {
+                tracing::warn!(
+                    service = self.service,
+                    error = cause(&error),
+                    "this process does not lead the log"
+                );
+                stop.run_until_cancelled(sleep(PAUSE)).await;
+            }
+        }
+    }
+
+    async fn lead(&self, mut term: Term, stop: &CancellationToken) -> Result<(), Error> {
+        let (epoch, moved) = (term.epoch(), Notify::new());
+        tracing::info!(service = self.service, epoch, "this process leads the log");
+        let sequencing = drive(&self.db, &self.clock, &mut term, self.pace, self.sabotage, &moved, stop);
+        let relaying = async {
+            match &self.bus {
+                Some(bus) => relay(&self.db, bus, &self.service, &self.clock, epoch, &moved, stop).await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(sequencing, relaying).map(drop)
+    }
+}
+
+/// The private cause of an error, which is for our own log alone.
+fn cause(error: &Error) -> String {
+    match error {
+        Error::Internal(cause) | Error::Unavailable(cause) => cause.to_string(),
+        other => other.to_string(),
+    }
+}

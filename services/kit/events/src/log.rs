@@ -1,0 +1,110 @@
+//! Reading the log.
+use rapport_kernel::{Date, Error, Instant};
+use rapport_store::database;
+use sqlx::{AssertSqlSafe, FromRow, PgConnection};
+use uuid::Uuid;
+
+/// A line of the log: an event with its numbers.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct Line {
+    /// The number among all events of the service, from 1 on without gaps.
+    pub number: i64,
+    /// The partition, 0 to 31.
+    pub part: i16,
+    /// The number among those of the partition, from 1 on without gaps.
+    pub part_number: i64,
+    /// The number among those of the tenant, from 1 on without gaps.
+    pub tenant_number: i64,
+    /// The event.
+    pub event_id: Uuid,
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// The resource, e.g. `customer`.
+    pub resource: String,
+    /// The record.
+    pub record_id: Uuid,
+    /// The record's version after the change.
+    pub version: i64,
+    /// The subject, e.g. `customer.created.v1`.
+    pub subject: String,
+    /// The full name of the message, e.g. `rapport.customer.v1.CustomerCreated`.
+    pub r#type: String,
+    /// Which fields changed; empty for what is not a change.
+    pub changed_paths: Vec<String>,
+    /// The message; `None` once it was erased.
+    pub payload: Option<Vec<u8>>,
+    /// Who did it.
+    pub principal: String,
+    /// On whose behalf.
+    pub on_behalf_of: Option<Uuid>,
+    /// Through what.
+    pub via: String,
+    /// The event that this one follows from.
+    pub cause: Option<Uuid>,
+    /// The trace that it is part of, as a W3C `traceparent`.
+    pub trace: Option<String>,
+    /// When it happened.
+    pub time: Instant,
+}
+
+/// The columns of a [`Line`].
+const COLUMNS: &str =
+    "number, part, part_number, tenant_number, event_id, tenant_id, resource, record_id, version, subject,
+    type, changed_paths, payload, principal, on_behalf_of, via, cause, trace, time";
+
+/// Of which lines a reader wants the next ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All, by [`Line::number`].
+    All,
+    /// Those of a partition, by [`Line::part_number`].
+    Part(i16),
+}
+
+/// The lines whose number is above `after`, in order, at most `most`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn read(
+    session: &mut PgConnection,
+    which: Which,
+    after: i64,
+    most: usize,
+) -> Result<Vec<Line>, Error> {
+    let (before, number, part) = match which {
+        Which::All => ("number_before", "number", None),
+        Which::Part(part) => ("part_numbers_before[$2 + 1]", "part_number", Some(part)),
+    };
+    // The days from the one that has the first of them.
+    let days: Vec<Date> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT day FROM platform.log_days, (SELECT $2::int) AS none
+         WHERE day >= (SELECT max(day) FROM platform.log_days WHERE {before} <= $1) ORDER BY day"
+    )))
+    .bind(after)
+    .bind(part.map(i32::from))
+    .fetch_all(&mut *session)
+    .await
+    .map_err(database)?;
+    let mut lines = Vec::new();
+    for day in days {
+        let left = most - lines.len();
+        if left == 0 {
+            break;
+        }
+        let found: Vec<Line> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM platform.event_log WHERE day = $1 AND {number} > $2 AND ($4::smallint IS NULL OR part = $4)
+             ORDER BY {number} LIMIT $3"
+        )))
+        // Planned for its own day and for what it looks for, it touches that day's tables alone.
+        .persistent(false)
+        .bind(day)
+        .bind(after)
+        .bind(left as i64)
+        .bind(part)
+        .fetch_all(&mut *session)
+        .await
+        .map_err(database)?;
+        lines.extend(found);
+    }
+    Ok(lines)
+}

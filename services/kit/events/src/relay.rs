@@ -1,0 +1,51 @@
+//! Publishing the log on the bus, in order.
+//!
+//! PostgreSQL holds the truth and the bus is filled from it. The relay remembers up to which number the bus has said that it
+//! holds everything, and with which of the bus's own numbers that ended. Whenever the connection was made anew, and each
+//! minute, it looks whether that is still so. If the bus lost something (its disk, its last seconds, all of it) the relay
+//! goes back to what it still has, or to the beginning of what it should have, and publishes again; whoever had it already
+//! knows by the numbers.
+mod drive;
+
+pub use drive::relay;
+
+/// How far the bus has come: no I/O.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Everything up to this number is on the bus.
+    pub held: i64,
+    /// Everything up to this number was sent.
+    pub sent: i64,
+}
+
+impl Progress {
+    /// One that has everything up to `held`.
+    pub const fn new(held: i64) -> Self {
+        Self { held, sent: held }
+    }
+
+    /// Another line was sent.
+    pub const fn sent(&mut self, number: i64) {
+        self.sent = number;
+    }
+
+    /// The bus says that it holds the line after the last one that it said so of. Answers come in the order of sending.
+    pub const fn holds(&mut self, number: i64) {
+        if number == self.held + 1 {
+            self.held = number;
+        }
+    }
+
+    /// Something was not answered, so nobody knows whether the bus holds it: everything after what it holds for sure is sent
+    /// again.
+    pub const fn unsure(&mut self) {
+        self.sent = self.held;
+    }
+
+    /// The bus holds less than it said.
+    pub const fn back_to(&mut self, number: i64) {
+        if number < self.held {
+            *self = Self::new(number);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The relay's driver.
+use std::{collections::VecDeque, time::Duration};
+
+use async_nats::jetstream::{
+    context::PublishErrorKind,
+    stream::{LastRawMessageErrorKind, Stream},
+};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
+use rapport_kernel::{BoxError, Clock, Error};
+use rapport_store::{Db, database};
+use sqlx::{FromRow, PgConnection};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::Progress;
+use crate::{
+    bus::{Bus, Header, Message},
+    log::{self, Line, Which},
+};
+
+/// Lines that are on their way at a time.
+const WINDOW: usize = 512;
+/// Lines that are read at a time.
+const PIECE: usize = 256;
+/// How often it is noted how far the bus has come: after a crash that much is published again.
+const NOTE: Duration = Duration::from_millis(250);
+/// How often the bus is asked whether it still holds what it said.
+const CHECK: Duration = Duration::from_secs(60);
+/// How often the log is looked into when nobody says that it grew.
+const LOOK: Duration = Duration::from_secs(1);
+/// The pause after the bus refused something or did not answer.
+const PAUSE: Duration = Duration::from_millis(200);
+/// What the bus should hold.
+const KEEP_HOURS: i64 = 24;
+
+/// How far the bus has come, as it is noted.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+struct Note {
+    number: i64,
+    stream_sequence: i64,
+    stream_created: String,
+    attempt: i64,
+}
+
+/// An answer of the bus: the line's number, and the bus's own number for it.
+type Answer = BoxFuture<'static, Result<(i64, u64), BoxError>>;
+
+/// Publishes the log of `service`, as long as this process leads it in `epoch`. `moved` says that it grew.
+///
+/// # Errors
+/// When the database fails, or another process leads by now. What is wrong with the bus is waited for.
+pub async fn relay(
+    db: &Db,
+    bus: &Bus,
+    service: &str,
+    clock: &Clock,
+    epoch: i64,
+    moved: &Notify,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut relay = Relay::begin(db, bus.clone(), service.to_owned(), clock.clone(), epoch).await?;
+    let mut connections = bus.connections();
+    let mut checked: Option<Instant> = None;
+    while !stop.is_cancelled() {
+        relay.note(NOTE).await?;
+        if connections.has_changed().unwrap_or(false) {
+            connections.mark_unchanged();
+            checked = None;
+        }
+        if checked.is_none_or(|at| at.elapsed() >= CHECK) {
+            if !relay.check().await? {
+                tokio::select! {
+                    () = sleep(PAUSE) => continue,
+                    () = stop.cancelled() => break,
+                }
+            }
+            checked = Some(Instant::now());
+        }
+        let look = if relay.is_noted() { LOOK } else { NOTE };
+        let answered = match relay.fill().await? {
+            false => Err("it could not be sent".into()),
+            true => tokio::select! {
+                Some(answer) = relay.answers.next() => answer,
+                () = moved.notified() => { relay.grown = true; continue }
+                () = sleep(look) => { relay.grown = true; continue }
+                () = stop.cancelled() => break,
+            },
+        };
+        match answered {
+            Ok((number, sequence)) => relay.holds(number, sequence),
+            Err(error) => {
+                tracing::warn!(service, error, "the bus did not take an event, which is sent again");
+                relay.unsure();
+                checked = None;
+                sleep(PAUSE).await;
+            }
+        }
+    }
+    relay.note(Duration::ZERO).await
+}
+
+/// A relay at work.
+struct Relay {
+    session: PgConnection,
+    bus: Bus,
+    service: String,
+    clock: Clock,
+    epoch: i64,
+    progress: Progress,
+    /// What was noted last, and when.
+    noted: (Note, Instant),
+    /// What is to be noted next.
+    next: Note,
+    /// Whether the log may have more than was read.
+    grown: bool,
+    lines: VecDeque<Line>,
+    answers: FuturesOrdered<Answer>,
+}
+
+impl Relay {
+    async fn begin(db: &Db, bus: Bus, service: String, clock: Clock, epoch: i64) -> Result<Self, Error> {
+        let mut session = db.session().await?;
+        let note: Note =
+            sqlx::query_as("SELECT number, stream_sequence, stream_created, attempt FROM platform.log_relay")
+                .fetch_one(&mut session)
+                .await
+                .map_err(database)?;
+        Ok(Self {
+            session,
+            bus,
+            service,
+            clock,
+            epoch,
+            progress: Progress::new(note.number),
+            noted: (note.clone(), Instant::now()),
+            next: note,
+            grown: true,
+            lines: VecDeque::new(),
+            answers: FuturesOrdered::new(),
+        })
+    }
+
+    /// Whether the bus still holds what it said; goes back if not. False when the bus does not answer.
+    async fn check(&mut self) -> Result<bool, Error> {
+        let found = match self.bus.stream(&self.service).await {
+            Ok(stream) => self.look(&stream).await,
+            Err(error) => Err(error.into()),
+        };
+        let (created, held) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(service = self.service, %error, "the bus could not be asked what it holds");
+                return Ok(false);
+            }
+        };
+        if let Some(held) = held {
+            let back_to = match held {
+                Some(number) if self.log_has(number).await? => number,
+                _ => self.window_begins().await?,
+            };
+            let lost = (self.progress.held - back_to).max(0);
+            if !self.next.stream_created.is_empty() {
+                tracing::warn!(
+                    service = self.service,
+                    lost,
+                    "the bus lost events, which are published again"
+                );
+                self.next.attempt += 1;
+            }
+            self.progress = Progress::new(back_to);
+            (self.next.number, self.next.stream_sequence) = (back_to, 0);
+            self.next.stream_created = created;
+            self.forget();
+        }
+        Ok(true)
+    }
+
+    /// When the stream was made; and what it holds, if that is not what it should hold: the last number, if there is one.
+    async fn look(&mut self, stream: &Stream) -> Result<(String, Option<Option<i64>>), BoxError> {
+        let info = stream.cached_info();
+        let created = info.created.to_string();
+        let noted = self.next.stream_sequence.cast_unsigned();
+        let (first, last) = (info.state.first_sequence, info.state.last_sequence);
+        if created != self.next.stream_created {
+            return Ok((created, Some(None)));
+        }
+        // Nothing was published yet, or it is so long ago that the stream let go of it.
+        if noted == 0 || (noted < first && noted <= last) {
+            return Ok((created, None));
+        }
+        if noted <= last && number_at(stream, noted).await? == Some(self.next.number) {
+            return Ok((created, None));
+        }
+        Ok((created, Some(number_at(stream, last).await?)))
+    }
+
+    /// Whether the log has a line of this number: if not, what the bus holds is not ours.
+    async fn log_has(&mut self, number: i64) -> Result<bool, Error> {
+        Ok(number == 0
+            || log::read(&mut self.session, Which::All, number - 1, 1)
+                .await?
+                .first()
+                .is_some_and(|line| line.number == number))
+    }
+
+    /// The last number before what the bus should hold.
+    async fn window_begins(&mut self) -> Result<i64, Error> {
+        let day = self.clock.now().plus_seconds(-KEEP_HOURS * 3600).utc_date();
+        sqlx::query_scalar(
+            "SELECT coalesce(max(number_before) FILTER (WHERE day <= $1), min(number_before), 0) FROM platform.log_days",
+        )
+        .bind(day)
+        .fetch_one(&mut self.session)
+        .await
+        .map_err(database)
+    }
+
+    /// Sends lines until enough are on their way. False when the bus takes none.
+    async fn fill(&mut self) -> Result<bool, Error> {
+        while self.answers.len() < WINDOW {
+            let Some(line) = self.lines.pop_front() else {
+                if !std::mem::take(&mut self.grown) {
+                    return Ok(true);
+                }
+                let lines = log::read(&mut self.session, Which::All, self.progress.sent, PIECE).await?;
+                self.grown = lines.len() == PIECE;
+                self.lines.extend(lines);
+                if self.lines.is_empty() {
+                    return Ok(true);
+                }
+                continue;
+            };
+            let number = line.number;
+            if !self.send(line).await {
+                return Ok(false);
+            }
+            self.progress.sent(number);
+        }
+        Ok(true)
+    }
+
+    /// Sends a line; if the bus can never take it, its tombstone.
+    async fn send(&mut self, line: Line) -> bool {
+        let (number, erased) = (line.number, line.payload.is_none());
+        let mut message =
+            Message { epoch: self.epoch, line, tombstone: erased.then(|| "it was erased".to_owned()) };
+        loop {
+            let (subject, publication) = message.publication(&self.service, self.next.attempt);
+            match self.bus.jetstream().send_publish(subject, publication).await {
+                Ok(answer) => {
+                    self.answers.push_back(Box::pin(async move {
+                        let held = answer.await?;
+                        Ok((number, held.sequence))
+                    }));
+                    return true;
+                }
+                Err(error)
+                    if error.kind() == PublishErrorKind::MaxPayloadExceeded
+                        && message.tombstone.is_none() =>
+                {
+                    tracing::warn!(service = self.service, event.id = %message.line.event_id, %error, "a tombstone is published");
+                    message.tombstone = Some(error.to_string());
+                }
+                Err(error) => {
+                    tracing::debug!(service = self.service, %error, "the bus takes nothing");
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn holds(&mut self, number: i64, sequence: u64) {
+        self.progress.holds(number);
+        if self.progress.held == number {
+            (self.next.number, self.next.stream_sequence) = (number, sequence.cast_signed());
+        }
+    }
+
+    fn unsure(&mut self) {
+        self.progress.unsure();
+        self.forget();
+    }
+
+    /// Forgets what was read and sent beyond what the bus holds.
+    fn forget(&mut self) {
+        self.lines.clear();
+        self.answers = FuturesOrdered::new();
+        self.grown = true;
+    }
+
+    fn is_noted(&self) -> bool {
+        self.noted.0 == self.next
+    }
+
+    /// Notes how far the bus has come, if that was not done for so long.
+    async fn note(&mut self, every: Duration) -> Result<(), Error> {
+        if self.is_noted() || self.noted.1.elapsed() < every {
+            return Ok(());
+        }
+        let Note { number, stream_sequence, stream_created, attempt } = &self.next;
+        let written = sqlx::query(
+            "UPDATE platform.log_relay SET number = $2, stream_sequence = $3, stream_created = $4, attempt = $5
+             FROM platform.log_head AS head WHERE head.epoch = $1",
+        )
+        .bind(self.epoch)
+        .bind(number)
+        .bind(stream_sequence)
+        .bind(stream_created)
+        .bind(attempt)
+        .execute(&mut self.session)
+        .await
+        .map_err(database)?;
+        if written.rows_affected() == 0 {
+            return Err(crate::leader::deposed());
+        }
+        self.noted = (self.next.clone(), Instant::now());
+        Ok(())
+    }
+}
+
+/// The number of the line that the stream holds here.
+async fn number_at(stream: &Stream, sequence: u64) -> Result<Option<i64>, BoxError> {
+    match stream.get_raw_message(sequence).await {
+        Ok(message) => {
+            Ok(message.headers.get(Header::Number.as_str()).and_then(|text| text.as_str().parse().ok()))
+        }
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,90 @@
+//! The relay on a real bus: everything in the log is there, in order, whatever happens to the bus.
+use std::time::Duration;
+
+use async_nats::jetstream::{self, stream::Stream};
+use rapport_events::bus::{Message, stream_name};
+
+use crate::{
+    note::create,
+    world::{Kept, World, nats},
+};
+
+/// What is on the bus, in its order.
+async fn published(world: &World) -> Vec<Message> {
+    let stream = stream(world).await;
+    let info = stream.cached_info();
+    let mut messages = Vec::new();
+    for sequence in info.state.first_sequence..=info.state.last_sequence {
+        if let Ok(message) = stream.get_raw_message(sequence).await {
+            let read =
+                Message::read(world.service(), &message.subject, Some(&message.headers), &message.payload);
+            messages.push(read.unwrap());
+        }
+    }
+    messages
+}
+
+async fn stream(world: &World) -> Stream {
+    jetstream::new(nats().await).get_stream(stream_name(world.service())).await.unwrap()
+}
+
+/// Waits until the bus's last message is that of this number.
+async fn holds(world: &World, number: i64) {
+    for _ in 0..500 {
+        if world.count("SELECT number FROM platform.log_relay").await >= number {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the bus does not get number {number}");
+}
+
+fn numbers(messages: &[Message]) -> Vec<i64> {
+    messages.iter().map(|message| message.line.number).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bus_holds_the_log_in_its_order() {
+    let world = World::new().await;
+    let kept = Kept::keep(world.published_log().await);
+    let (one, other) = (world.tenant(), world.tenant());
+    for n in 0..20 {
+        create(&world.db, if n % 3 == 0 { &one } else { &other }, &["a", "b", "c"]).await;
+    }
+    holds(&world, 60).await;
+    let messages = published(&world).await;
+    assert_eq!(numbers(&messages), (1..=60).collect::<Vec<_>>());
+    let log = world.log().await;
+    for (message, line) in messages.iter().zip(&log) {
+        let said = &message.line;
+        assert_eq!((said.tenant_id, said.part_number), (line.tenant_id, line.part_number));
+        assert_eq!((said.tenant_number, said.record_id), (line.tenant_number, line.record_id));
+        assert_eq!(message.epoch, 1);
+    }
+    kept.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_bus_lost_is_published_again() {
+    let world = World::new().await;
+    let ctx = world.tenant();
+    let kept = Kept::keep(world.published_log().await);
+    create(&world.db, &ctx, &["a", "b", "c"]).await;
+    holds(&world, 3).await;
+    kept.end().await;
+    // Its disk was lost.
+    jetstream::new(nats().await).delete_stream(stream_name(world.service())).await.unwrap();
+    let kept = Kept::keep(world.published_log().await);
+    create(&world.db, &ctx, &["d"]).await;
+    holds(&world, 4).await;
+    kept.end().await;
+    assert_eq!(numbers(&published(&world).await), [1, 2, 3, 4]);
+    // Its last two messages were lost, and something else has taken their place.
+    let stream = stream(&world).await;
+    stream.purge().await.unwrap();
+    let kept = Kept::keep(world.published_log().await);
+    create(&world.db, &ctx, &["e"]).await;
+    holds(&world, 5).await;
+    kept.end().await;
+    assert_eq!(numbers(&published(&world).await), [5], "what was had by everyone may be let go");
+}
