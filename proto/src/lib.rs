@@ -44,6 +44,8 @@ macro_rules! packages {
 packages! {
     /// Customers, their custom fields and imports.
     customer = "rapport.customer.v1";
+    /// The log and the bus, as every service has them.
+    events = "rapport.events.v1";
     /// Custom fields, as every service offers them.
     fields = "rapport.fields.v1";
     /// Tenants, units, users, roles, sessions, keys.

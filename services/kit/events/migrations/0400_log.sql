@@ -1,12 +1,17 @@
 -- The log: every change of this service, numbered without gaps, chained, and kept by class and day.
 
--- Where the log stands. One process leads it at a time; `epoch` says which, and everything it writes is bound to it, so
--- that one which was replaced and does not know it yet changes nothing. `beat` grows while the leader lives: whoever stands
--- by watches it by a clock of its own, since machines do not agree on the time.
+-- What one process of the service does at a time: lead the log, hear another service. `epoch` says whose turn it is, and
+-- whatever that one writes is bound to it, so that one which was replaced and does not know it yet changes nothing. `beat`
+-- grows while it lives: whoever stands by watches it by a clock of its own, since machines do not agree on the time.
+CREATE TABLE platform.leads (
+  name text NOT NULL PRIMARY KEY,
+  epoch bigint NOT NULL DEFAULT 0,
+  beat bigint NOT NULL DEFAULT 0
+);
+
+-- Where the log stands.
 CREATE TABLE platform.log_head (
   id boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (id),
-  epoch bigint NOT NULL DEFAULT 0,
-  beat bigint NOT NULL DEFAULT 0,
   -- The last number of all, of each partition, and the day that the last line was filed under.
   number bigint NOT NULL DEFAULT 0,
   part_numbers bigint[] NOT NULL DEFAULT array_fill(0::bigint, ARRAY[32]),
@@ -117,7 +122,7 @@ DECLARE
   t text;
   f regprocedure;
 BEGIN
-  FOREACH t IN ARRAY ARRAY['log_head', 'tenant_numbers', 'log_chains', 'event_log', 'event_log_standard', 'event_log_extended',
+  FOREACH t IN ARRAY ARRAY['leads', 'log_head', 'tenant_numbers', 'log_chains', 'event_log', 'event_log_standard', 'event_log_extended',
     'event_log_permanent', 'log_days', 'log_relay'] LOOP
     EXECUTE format('ALTER TABLE platform.%s OWNER TO rapport_platform', t);
   END LOOP;

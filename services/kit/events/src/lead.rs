@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::Bus,
-    leader::Term,
+    leader::{LOG, Term},
     relay::relay,
     sequencer::{Pace, Sabotage, drive},
 };
@@ -39,7 +39,7 @@ impl Log {
     /// Any number of processes may do so at once; whichever ends, and however, another one goes on where it stopped.
     pub async fn keep(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let led = stop.run_until_cancelled(Term::begin(&self.db)).await;
+            let led = stop.run_until_cancelled(Term::begin(&self.db, LOG)).await;
             let ended = match led {
                 None => return,
                 Some(Ok(term)) => self.lead(term, stop).await,
@@ -71,7 +71,7 @@ impl Log {
 }
 
 /// The private cause of an error, which is for our own log alone.
-fn cause(error: &Error) -> String {
+pub(crate) fn cause(error: &Error) -> String {
     match error {
         Error::Internal(cause) | Error::Unavailable(cause) => cause.to_string(),
         other => other.to_string(),

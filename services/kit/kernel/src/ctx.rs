@@ -261,6 +261,8 @@ pub struct Ctx {
     pub session: Option<Uuid>,
     /// What makes a repetition give the first answer.
     pub request_id: Option<RequestId>,
+    /// The event that this follows from, where it is no caller's wish.
+    pub cause: Option<Uuid>,
     /// The trace that this call is part of, as a W3C `traceparent`.
     pub trace: Option<Arc<str>>,
     /// The clock.
@@ -284,6 +286,7 @@ impl Ctx {
             phone_region: "".into(),
             session: None,
             request_id: None,
+            cause: None,
             trace: None,
             clock,
         }

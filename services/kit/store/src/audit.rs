@@ -13,7 +13,7 @@ use crate::{Resource, error::database, fields::Definition};
 const PLATFORM: [&str; 4] = ["answers", "field_indexing", "outbox", "tenants"];
 
 /// The kit's own functions that run with more rights than their caller has.
-const DEFINERS: [&str; 10] = [
+const DEFINERS: [&str; 11] = [
     "answer",
     "change_fields",
     "emit",
@@ -22,6 +22,7 @@ const DEFINERS: [&str; 10] = [
     "index_field",
     "index_moved",
     "learn",
+    "react",
     "refresh_statistics",
     "taken",
 ];
@@ -223,7 +224,7 @@ const RULES: &[(&str, &str)] = &[
     (
         "spans tenants, but is not on the list",
         "SELECT c.oid::regclass::text FROM pg_class c
-         WHERE c.relnamespace = 'platform'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+         WHERE c.relnamespace = 'platform'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
            AND c.relname <> ALL($1)",
     ),
     (

@@ -116,8 +116,7 @@ impl Db {
     ///
     /// For the kit's own work and for identity's directory, sessions and keys; nothing of a tenant's tables is seen in it.
     pub async fn platform(&self) -> Result<OpenTx, Error> {
-        let begin = "BEGIN; SET LOCAL ROLE rapport_platform".to_owned();
-        OpenTx::begin(&self.0.pool, begin).await.map(|(tx, _)| tx).map_err(database)
+        self.open("BEGIN; SET LOCAL ROLE rapport_platform").await
     }
 
     /// A session of one's own outside the pool, as the role that may touch what spans tenants: for a worker that holds on to
@@ -139,15 +138,24 @@ impl Db {
         self.0.emitted.notify_one();
     }
 
+    /// Begins a transaction that has entered nothing yet.
+    pub(crate) async fn open(&self, begin: &str) -> Result<OpenTx, Error> {
+        OpenTx::begin(&self.0.pool, begin.to_owned()).await.map(|(tx, _)| tx).map_err(database)
+    }
+
+    /// The tenant's custom fields, as far as they are known here.
+    pub(crate) fn known_fields(&self, tenant: Uuid) -> Option<Arc<TenantFields>> {
+        self.0.fields.get(&tenant)
+    }
+
     /// Whether the database answers. Connections that died in the pool do not speak against it: calls replace them, too.
     pub async fn ping(&self) -> Result<(), Error> {
-        let (tx, _) = OpenTx::begin(&self.0.pool, "BEGIN".to_owned()).await.map_err(database)?;
-        tx.commit().await
+        self.open("BEGIN").await?.commit().await
     }
 
     /// Counts anew what the planner knows of tables that doubled; says how many.
     pub async fn refresh_statistics(&self) -> Result<i32, Error> {
-        let (mut tx, _) = OpenTx::begin(&self.0.pool, "BEGIN".to_owned()).await.map_err(database)?;
+        let mut tx = self.open("BEGIN").await?;
         let refreshed = sqlx::query_scalar("SELECT rapport.refresh_statistics()")
             .fetch_one(tx.conn()?)
             .await

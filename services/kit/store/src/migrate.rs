@@ -15,7 +15,7 @@ pub type Step = (i64, &'static str, &'static str);
 /// What every service's database has.
 const KIT: &[Step] = &[
     (1, "kit", include_str!("../migrations/0001_kit.sql")),
-    (2, "outbox", include_str!("../migrations/0002_outbox.sql")),
+    (2, "events", include_str!("../migrations/0002_events.sql")),
 ];
 
 /// What holds one migrator up while another is at work, in `pg_advisory_lock`.

@@ -99,6 +99,18 @@ impl TenantTx {
         self.open().await
     }
 
+    /// Goes on for another event of the same tenant: what was collected so far is written as following from the last one.
+    pub async fn follow(&mut self, ctx: Ctx) -> Result<(), Error> {
+        self.flush().await?;
+        self.ctx = ctx;
+        Ok(())
+    }
+
+    /// What is left of it when it is part of another one.
+    pub(crate) fn into_open(mut self) -> Option<OpenTx> {
+        self.tx.take()
+    }
+
     /// Whether it has begun in PostgreSQL, and has not ended.
     pub(crate) const fn has_begun(&self) -> bool {
         self.tx.is_some()

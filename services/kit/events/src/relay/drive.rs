@@ -303,7 +303,7 @@ impl Relay {
         let Note { number, stream_sequence, stream_created, attempt } = &self.next;
         let written = sqlx::query(
             "UPDATE platform.log_relay SET number = $2, stream_sequence = $3, stream_created = $4, attempt = $5
-             FROM platform.log_head AS head WHERE head.epoch = $1",
+             FROM platform.leads AS lead WHERE lead.name = 'log' AND lead.epoch = $1",
         )
         .bind(self.epoch)
         .bind(number)

@@ -8,10 +8,10 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Batch, Look, PARTS, Sabotage, Sequencer, Snapshot, Waiting};
+use super::{Batch, Heads, Look, PARTS, Sabotage, Sequencer, Snapshot, Waiting};
 use crate::{
     digest::Digest,
-    leader::{BEAT, Term},
+    leader::{BEAT, Term, deposed},
 };
 
 /// How much is done at a time.
@@ -56,8 +56,8 @@ pub async fn drive(
     moved: &Notify,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let mut sequencer = Sequencer::new(term.heads().await?, sabotage);
-    let mut day = term.file_under(clock.now().utc_date()).await?;
+    let mut sequencer = Sequencer::new(heads(term).await?, sabotage);
+    let mut day = file_under(term, clock.now().utc_date()).await?;
     let mut pause = pace.first_pause;
     let mut beat = Instant::now();
     while !stop.is_cancelled() {
@@ -68,7 +68,7 @@ pub async fn drive(
         let today = clock.now().utc_date();
         if let Some(batch) = sequencer.plan(pace.batch) {
             if today > day {
-                day = term.file_under(today).await?;
+                day = file_under(term, today).await?;
             }
             write(term, &batch, clock, day).await?;
             moved.notify_one();
@@ -86,6 +86,48 @@ pub async fn drive(
         }
     }
     Ok(())
+}
+
+/// Where the log stands.
+async fn heads(term: &mut Term) -> Result<Heads, Error> {
+    let (number, parts): (i64, Vec<i64>) =
+        sqlx::query_as("SELECT number, part_numbers FROM platform.log_head")
+            .fetch_one(term.session())
+            .await
+            .map_err(database)?;
+    let chains: Vec<(String, Vec<Vec<u8>>)> =
+        sqlx::query_as("SELECT retention, links FROM platform.log_chains")
+            .fetch_all(term.session())
+            .await
+            .map_err(database)?;
+    let chain = |links: Vec<Vec<u8>>| -> Option<_> {
+        links.into_iter().map(|link| Digest::try_from(link).ok()).collect::<Option<Vec<_>>>()?.try_into().ok()
+    };
+    let chains = chains.into_iter().map(|(retention, links)| Some((retention, chain(links)?))).collect();
+    parts
+        .try_into()
+        .ok()
+        .zip(chains)
+        .map(|(parts, chains)| Heads { number, parts, chains })
+        .ok_or_else(|| Error::internal("the heads of the log are not those of 32 partitions"))
+}
+
+/// Makes room in the log for `today` and the day after; says under which day lines are filed: today, or a later one if
+/// the clock was ahead before.
+async fn file_under(term: &mut Term, today: Date) -> Result<Date, Error> {
+    sqlx::query_scalar(
+            "WITH day AS (SELECT greatest(day, $1) AS day FROM platform.log_head),
+               filed AS (SELECT rapport.file_log_under(day), rapport.file_log_under(day + 1) FROM day)
+             INSERT INTO platform.log_days AS d (day, number_before, part_numbers_before)
+             SELECT day.day, h.number, h.part_numbers FROM platform.log_head h, day, filed, platform.leads l WHERE l.name = 'log' AND l.epoch = $2
+             ON CONFLICT (day) DO UPDATE SET day = excluded.day RETURNING d.day",
+        )
+        .bind(today)
+        .bind(term.epoch())
+        .fetch_optional(term.session())
+        .await
+        .map_err(database)?
+        .ok_or_else(deposed)
 }
 
 /// A row of a look, with the snapshot that all of them share.
@@ -154,9 +196,11 @@ async fn look(
 /// Moves the lines. What the statement did counts only if all of it met what was expected: the epoch is still this one, the
 /// log still ends where this batch begins, and every row was still in the outbox.
 const MOVE: &str = "
-    WITH head AS (
-      UPDATE platform.log_head SET beat = beat + 1, number = $2, part_numbers = $3, day = $4
-      WHERE epoch = $1 AND number = $2 - cardinality($9) AND day <= $4 RETURNING 1
+    WITH lead AS (
+      UPDATE platform.leads SET beat = beat + 1 WHERE name = 'log' AND epoch = $1 RETURNING 1
+    ), head AS (
+      UPDATE platform.log_head SET number = $2, part_numbers = $3, day = $4 FROM lead
+      WHERE number = $2 - cardinality($9) AND day <= $4 RETURNING 1
     ), chains AS (
       UPDATE platform.log_chains c SET links = ($6::bytea[])[$7 * (n - 1) + 1 : $7 * n]
       FROM unnest($5::text[]) WITH ORDINALITY AS x (retention, n) WHERE c.retention = x.retention

@@ -1,8 +1,9 @@
 //! A resource to test with: a text that belongs to a tenant.
+use rapport_events::{Event, Reactions, Verdict};
 use rapport_filter::{Field, Kind};
-use rapport_kernel::Ctx;
+use rapport_kernel::{Ctx, Error};
 use rapport_proto::customer::v1 as pb;
-use rapport_store::{Db, Resource, TenantTx, resource::column};
+use rapport_store::{Db, Resource, TenantTx, database, resource::column};
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -16,6 +17,17 @@ CREATE TABLE notes (
   CONSTRAINT notes_id PRIMARY KEY (tenant_id, id)
 );
 SELECT rapport.protect('notes');
+-- What was heard of notes elsewhere, each time that it was.
+CREATE TABLE heard (
+  tenant_id uuid NOT NULL,
+  n bigint GENERATED ALWAYS AS IDENTITY,
+  note_id uuid NOT NULL,
+  version bigint NOT NULL,
+  text text NOT NULL,
+  CONSTRAINT heard_n PRIMARY KEY (tenant_id, n)
+);
+SELECT rapport.protect('heard');
+GRANT USAGE ON SEQUENCE heard_n_seq TO rapport_service;
 ";
 
 #[derive(Clone, Debug, PartialEq, Serialize, FromRow)]
@@ -58,6 +70,34 @@ impl Resource for Note {
     fn version(&self) -> i64 {
         self.version
     }
+}
+
+/// What another service does when it hears of notes: it writes down what it heard.
+pub(crate) fn reactions(producer: &str) -> Reactions {
+    Reactions::to(producer)
+        .on::<pb::CustomerUpdated>("write-down", |tx, event| Box::pin(write_down(tx, event)))
+}
+
+async fn write_down(tx: &mut TenantTx, event: &Event<pb::CustomerUpdated>) -> Result<Verdict, Error> {
+    let text = &event.customer.as_ref().unwrap().display_name;
+    match text.as_str() {
+        "park" => return Ok(Verdict::Park("this one is parked".into())),
+        "panic" => panic!("this one panics"),
+        _ => {}
+    }
+    let tenant = tx.tenant();
+    sqlx::query("INSERT INTO heard (tenant_id, note_id, version, text) VALUES ($1, $2, $3, $4)")
+        .bind(tenant)
+        .bind(event.line().record_id)
+        .bind(event.line().version)
+        .bind(text)
+        .execute(tx.conn().await?)
+        .await
+        .map_err(database)?;
+    if text == "fail" {
+        return Err(Error::internal("this one fails after it wrote something"));
+    }
+    Ok(Verdict::Done)
 }
 
 /// Writes a note in a transaction, with its event.

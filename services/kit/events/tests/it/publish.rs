@@ -1,6 +1,4 @@
 //! The relay on a real bus: everything in the log is there, in order, whatever happens to the bus.
-use std::time::Duration;
-
 use async_nats::jetstream::{self, stream::Stream};
 use rapport_events::bus::{Message, stream_name};
 
@@ -28,17 +26,6 @@ async fn stream(world: &World) -> Stream {
     jetstream::new(nats().await).get_stream(stream_name(world.service())).await.unwrap()
 }
 
-/// Waits until the bus's last message is that of this number.
-async fn holds(world: &World, number: i64) {
-    for _ in 0..500 {
-        if world.count("SELECT number FROM platform.log_relay").await >= number {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the bus does not get number {number}");
-}
-
 fn numbers(messages: &[Message]) -> Vec<i64> {
     messages.iter().map(|message| message.line.number).collect()
 }
@@ -51,7 +38,7 @@ async fn the_bus_holds_the_log_in_its_order() {
     for n in 0..20 {
         create(&world.db, if n % 3 == 0 { &one } else { &other }, &["a", "b", "c"]).await;
     }
-    holds(&world, 60).await;
+    world.on_the_bus(60).await;
     let messages = published(&world).await;
     assert_eq!(numbers(&messages), (1..=60).collect::<Vec<_>>());
     let log = world.log().await;
@@ -70,21 +57,21 @@ async fn what_the_bus_lost_is_published_again() {
     let ctx = world.tenant();
     let kept = Kept::keep(world.published_log().await);
     create(&world.db, &ctx, &["a", "b", "c"]).await;
-    holds(&world, 3).await;
+    world.on_the_bus(3).await;
     kept.end().await;
     // Its disk was lost.
     jetstream::new(nats().await).delete_stream(stream_name(world.service())).await.unwrap();
     let kept = Kept::keep(world.published_log().await);
     create(&world.db, &ctx, &["d"]).await;
-    holds(&world, 4).await;
+    world.on_the_bus(4).await;
     kept.end().await;
     assert_eq!(numbers(&published(&world).await), [1, 2, 3, 4]);
-    // Its last two messages were lost, and something else has taken their place.
+    // It was emptied.
     let stream = stream(&world).await;
     stream.purge().await.unwrap();
     let kept = Kept::keep(world.published_log().await);
     create(&world.db, &ctx, &["e"]).await;
-    holds(&world, 5).await;
+    world.on_the_bus(5).await;
     kept.end().await;
     assert_eq!(numbers(&published(&world).await), [5], "what was had by everyone may be let go");
 }

@@ -108,7 +108,7 @@ async fn what_is_in_the_outbox_when_a_leader_begins_is_taken_first() {
     change(&mut open, first[0].id, "open").await;
     create(&world.db, &ctx, &["three"]).await;
     let running = Kept::keep(world.service_log());
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.settled().await;
     running.end().await;
     assert_eq!(world.log().await.len(), 3);
     let running = Kept::keep(world.service_log());

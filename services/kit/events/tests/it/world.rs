@@ -8,11 +8,13 @@ use std::{
 };
 
 use rapport_events::{
-    Log,
+    Log, LogApi,
     bus::{Bus, Options},
+    consume::{self, Consumer, Producer},
     sequencer::{Pace, Sabotage},
 };
 use rapport_kernel::{Clock, Ctx, Id, Principal, TenantState};
+use rapport_proto::events::v1::{log_service_client::LogServiceClient, log_service_server::LogServiceServer};
 use rapport_store::{Db, Step};
 use sqlx::{Connection as _, FromRow, PgConnection, postgres::PgConnectOptions};
 use tokio::task::JoinHandle;
@@ -21,7 +23,7 @@ use uuid::Uuid;
 
 use crate::note::{self, Note};
 
-const STEPS: &[Step] = &[rapport_events::MIGRATION, (1000, "notes", note::MIGRATION)];
+const STEPS: &[Step] = &[rapport_events::LOG, rapport_events::REACTIONS, (1000, "notes", note::MIGRATION)];
 
 pub(crate) struct World {
     pub(crate) db: Db,
@@ -134,6 +136,51 @@ impl World {
         }
     }
 
+    /// The ear of this world for another one.
+    pub(crate) async fn consumer(&self, producer: &Self) -> Consumer {
+        let log = LogServiceClient::new(LogServiceServer::new(LogApi::new(producer.db.clone())));
+        Consumer {
+            service: self.name.clone(),
+            reactions: note::reactions(&producer.name),
+            db: self.db.clone(),
+            bus: Some(bus().await),
+            clock: self.clock.clone(),
+            producer: Producer::new(log),
+            sabotage: consume::Sabotage::None,
+        }
+    }
+
+    /// Waits until the bus holds the log up to this number.
+    pub(crate) async fn on_the_bus(&self, number: i64) {
+        for _ in 0..500 {
+            if self.count("SELECT number FROM platform.log_relay").await >= number {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the bus does not get number {number}");
+    }
+
+    /// What was heard here: note, version and text, in the order of hearing.
+    pub(crate) async fn heard(&self) -> Vec<(Uuid, i64, String)> {
+        sqlx::query_as("SELECT note_id, version, text FROM heard ORDER BY n")
+            .fetch_all(&mut self.admin().await)
+            .await
+            .unwrap()
+    }
+
+    /// Waits until so many events were heard here, or some are parked.
+    pub(crate) async fn hears(&self, count: usize) -> Vec<(Uuid, i64, String)> {
+        for _ in 0..1_000 {
+            let heard = self.heard().await;
+            if heard.len() >= count {
+                return heard;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{} of {count} events are heard", self.heard().await.len());
+    }
+
     /// The service's log on the bus.
     pub(crate) async fn published_log(&self) -> Log {
         Log { bus: Some(bus().await), ..self.service_log() }
@@ -158,18 +205,26 @@ fn nats_url() -> String {
     url.expect("RAPPORT_TEST_NATS must hold the address of a nats-server; `make test` sets it")
 }
 
-/// A log that is kept.
+/// A worker that goes on until it is ended.
 pub(crate) struct Kept {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Kept {
-    /// Begins.
+    /// Keeps a log.
     pub(crate) fn keep(log: Log) -> Self {
+        Self::run(|stop| async move { log.keep(&stop).await })
+    }
+
+    /// Hears another service.
+    pub(crate) fn hear(consumer: Consumer) -> Self {
+        Self::run(|stop| async move { consumer.hear(&stop).await })
+    }
+
+    fn run<F: Future<Output = ()> + Send + 'static>(work: impl FnOnce(CancellationToken) -> F) -> Self {
         let stop = CancellationToken::new();
-        let ended = stop.clone();
-        Self { stop, task: tokio::spawn(async move { log.keep(&ended).await }) }
+        Self { task: tokio::spawn(work(stop.clone())), stop }
     }
 
     /// Ends in order.

@@ -62,6 +62,7 @@ impl Claims {
             phone_region: self.phone_region.into(),
             session: self.session,
             request_id: None,
+            cause: None,
             trace: None,
             clock,
         }

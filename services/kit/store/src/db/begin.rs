@@ -105,7 +105,7 @@ impl Db {
     }
 
     /// The scoped resources that the caller sees all of, as the policies read them: `,customer,lead,`.
-    fn all_seen(&self, ctx: &Ctx) -> String {
+    pub(crate) fn all_seen(&self, ctx: &Ctx) -> String {
         let mut all = String::from(",");
         for (resource, permission) in &self.0.scoped {
             if ctx.grants.scope(permission) == Some(Scope::All) {

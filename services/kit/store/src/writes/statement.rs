@@ -161,6 +161,7 @@ impl<'r> Statement<'r> {
             .bind(&principal)
             .bind(ctx.on_behalf_of)
             .bind(ctx.via.as_str())
+            .bind(ctx.cause)
             .bind(ctx.trace.as_deref())
             .bind(ctx.now());
         if let Some((answer, request)) = kept {
@@ -182,12 +183,12 @@ impl<'r> Statement<'r> {
         let next = self.columns.len() + 2;
         let place = |offset: usize| format!("${}", next + offset);
         let places = |range: std::ops::Range<usize>| range.map(place).collect::<Vec<_>>().join(", ");
-        let request = format!("{}, {}", place(10), places(15..18));
+        let request = format!("{}, {}", place(10), places(16..19));
         let mut with = Vec::with_capacity(self.parts.len() + 1);
         if self.envelope.entry.is_some() {
-            let first = if keeps_answer { 19 } else { 15 };
+            let first = if keeps_answer { 20 } else { 16 };
             let caller = format!("$1, {}, {}", places(first..first + 3), place(0));
-            let request = if keeps_answer { format!(", {request}, {}", place(14)) } else { String::new() };
+            let request = if keeps_answer { format!(", {request}, {}", place(15)) } else { String::new() };
             with.push(format!(
                 "entered AS MATERIALIZED (SELECT rapport.enter({caller}{request}) AS first_answer)"
             ));
@@ -196,14 +197,13 @@ impl<'r> Statement<'r> {
         let counts: Vec<_> =
             self.counted.iter().map(|(part, _)| format!("(SELECT count(*) FROM w{part})")).collect();
         format!(
-            "{}{} SELECT ARRAY[{}]::bigint[] AS counts, rapport.emit({}, NULL, {}){}{}",
+            "{}{} SELECT ARRAY[{}]::bigint[] AS counts, rapport.emit({}){}{}",
             if with.is_empty() { "" } else { "WITH " },
             with.join(", "),
             counts.join(", "),
-            places(0..13),
-            places(13..15),
+            places(0..16),
             if keeps_answer {
-                format!(", rapport.answer({request}, {}, {})", place(18), place(14))
+                format!(", rapport.answer({request}, {}, {})", place(19), place(15))
             } else {
                 String::new()
             },

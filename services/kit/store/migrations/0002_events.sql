@@ -1,3 +1,5 @@
+-- What the log and the reactions to other services' events need of every service's database.
+
 -- The outbox, as the sequencer reads it: visible rows with ids above the highest that it saw, and in the gaps below it. A gap
 -- belongs to a transaction that is still under way or was rolled back. The sequencer tells which by PostgreSQL's own snapshots,
 -- so a transaction has its id before it takes numbers here.
@@ -25,3 +27,24 @@ BEGIN
     WITH ORDINALITY AS e (event_id, part, resource, record_id, version, subject, type, paths, payload, n)
   ORDER BY e.n;
 END $$;
+
+-- Enters a tenant for the effects of an event, in the middle of a transaction that goes from tenant to tenant; says the version
+-- of the tenant's custom fields. An event says that its tenant exists; and what happened has happened, whatever state the tenant
+-- is in by now. A token with a generation of the tenant's state is heard of later.
+CREATE FUNCTION rapport.react(p_tenant uuid, p_all text) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  version bigint;
+BEGIN
+  SELECT fields_version INTO version FROM platform.tenants WHERE id = p_tenant;
+  IF NOT FOUND THEN
+    INSERT INTO platform.tenants (id, state, generation) VALUES (p_tenant, 'active', 0) ON CONFLICT (id) DO NOTHING;
+    version := 0;
+  END IF;
+  PERFORM set_config('rapport.tenant', p_tenant::text, true), set_config('rapport.user', '', true),
+    set_config('rapport.all', p_all, true);
+  RETURN version;
+END $$;
+ALTER FUNCTION rapport.react OWNER TO rapport_platform;
+REVOKE ALL ON FUNCTION rapport.react FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION rapport.react TO rapport_service;

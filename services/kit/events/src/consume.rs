@@ -1,0 +1,51 @@
+//! Hearing another service's log: each event has its effect once, in the order of its partition.
+//!
+//! A partition of the producer's log is heard by one lane, one event after the other. The watermark, the last number that
+//! took effect, moves in the transaction of the effects. What comes again is told by its number and dropped; what is missing is
+//! told by the next number and read from the producer's log; and what the bus never brings is found by asking that log, every
+//! few seconds, where it stands. So the bus makes it fast, and the two databases make it true.
+mod apply;
+mod drive;
+mod lane;
+
+pub use drive::{Consumer, Page, Producer, Sabotage};
+
+/// What a lane does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It took effect before.
+    Known,
+    /// It is the next one.
+    Next,
+    /// The log is asked: something is missing before it, or it was published by another leader than the last one that was
+    /// heard. That may be a new one, one that was replaced and does not know it yet, or nobody of ours.
+    Ask,
+}
+
+/// Where a lane stands: no I/O.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watermark {
+    /// The last number that took effect.
+    pub number: i64,
+    /// The leader of the log when it was asked last.
+    pub epoch: i64,
+}
+
+impl Watermark {
+    /// What to do with a message that says so.
+    pub const fn judge(self, number: i64, epoch: i64) -> Judgement {
+        if number <= self.number {
+            Judgement::Known
+        } else if number == self.number + 1 && epoch == self.epoch {
+            Judgement::Next
+        } else {
+            Judgement::Ask
+        }
+    }
+
+    /// Everything up to `number` has taken effect, and the log was led by `epoch`.
+    #[must_use]
+    pub fn moved(self, number: i64, epoch: i64) -> Self {
+        Self { number, epoch: self.epoch.max(epoch) }
+    }
+}

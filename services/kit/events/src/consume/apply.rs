@@ -1,0 +1,254 @@
+//! The effects of events, in one transaction with the watermark.
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use prost::Message as _;
+use rapport_kernel::{Clock, Error, Instant};
+use rapport_store::{Db, Reaction, database};
+use uuid::Uuid;
+
+use super::Watermark;
+use crate::{
+    api::to_proto,
+    log::Line,
+    reactions::{Handler, Reactions, Verdict, ctx},
+};
+
+/// How often an event that fails is tried before it is parked; in all less than anyone waits for.
+const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
+
+/// What it takes to apply events.
+#[derive(Clone, Debug)]
+pub(super) struct Effects {
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) reactions: Reactions,
+}
+
+/// Handlers with something parked of a record: later events of it wait behind that.
+type Parked = HashSet<(String, Uuid, Uuid)>;
+
+/// Why a handler did not work an event off.
+struct Failure {
+    handler: &'static str,
+    state: &'static str,
+    reason: &'static str,
+    problem: String,
+    attempts: i64,
+}
+
+impl Effects {
+    /// Applies lines, the next ones of their partition; says where that leaves the watermark.
+    ///
+    /// All of them in one transaction. If that does not work, one after the other, and what cannot be worked off is parked.
+    ///
+    /// # Errors
+    /// `Unavailable` while the database cannot be reached, `Conflict` when somebody else has heard some of them.
+    pub(super) async fn apply(
+        &self,
+        from: Watermark,
+        epoch: i64,
+        lines: &[Arc<Line>],
+    ) -> Result<Watermark, Error> {
+        match self.all(from, epoch, lines).await {
+            Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+            Ok(to) => return Ok(to),
+            Err(error) if lines.len() == 1 => tracing::debug!(%error, "an event failed"),
+            Err(error) => tracing::debug!(%error, "events failed together, and are worked off one by one"),
+        }
+        let mut at = from;
+        for line in lines {
+            at = self.one(at, epoch, line).await?;
+        }
+        Ok(at)
+    }
+
+    async fn all(&self, from: Watermark, epoch: i64, lines: &[Arc<Line>]) -> Result<Watermark, Error> {
+        let mut reaction = self.db.begin_reaction().await?;
+        let concern: Vec<_> =
+            lines.iter().filter(|line| !self.reactions.of(&line.r#type).is_empty()).cloned().collect();
+        let parked = self.parked(&mut reaction, &concern).await?;
+        for of_tenant in by_tenant(concern) {
+            let Some(first) = of_tenant.first() else { continue };
+            let mut tx = reaction.enter(ctx(first, &self.clock)).await?;
+            for run in self.runs(&of_tenant) {
+                let Some(first) = run.first() else { continue };
+                tx.follow(ctx(first, &self.clock)).await?;
+                for handler in self.reactions.of(&first.r#type) {
+                    if run.iter().any(|line| is_parked(&parked, handler, line)) {
+                        return Err(Error::Conflict);
+                    }
+                    if let Verdict::Park(problem) = handler.handle(&mut tx, run).await? {
+                        return Err(Error::rule("PARKED", problem));
+                    }
+                }
+            }
+            reaction.leave(tx).await?;
+        }
+        self.finish(reaction, from, epoch, lines).await
+    }
+
+    /// Lines of a tenant, cut into those that go to their handlers together.
+    fn runs<'l>(&self, lines: &'l [Arc<Line>]) -> impl Iterator<Item = &'l [Arc<Line>]> {
+        let together = |r#type: &str| self.reactions.of(r#type).iter().all(|handler| handler.many);
+        lines.chunk_by(move |a, b| a.r#type == b.r#type && together(&a.r#type))
+    }
+
+    /// One line: every handler by itself.
+    async fn one(&self, from: Watermark, epoch: i64, line: &Arc<Line>) -> Result<Watermark, Error> {
+        let mut pauses = PAUSES.iter();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let mut reaction = self.db.begin_reaction().await?;
+            let parked = self.parked(&mut reaction, std::slice::from_ref(line)).await?;
+            let mut failures = Vec::new();
+            for handler in self.reactions.of(&line.r#type) {
+                if is_parked(&parked, handler, line) {
+                    failures.push(Failure::behind(handler.name));
+                    continue;
+                }
+                reaction.mark().await?;
+                let mut tx = reaction.enter(ctx(line, &self.clock)).await?;
+                let handled = match handler.handle(&mut tx, std::slice::from_ref(line)).await {
+                    Ok(Verdict::Done) => reaction.leave(tx).await.map(|()| Verdict::Done),
+                    other => {
+                        reaction.give_up(tx);
+                        other
+                    }
+                };
+                match handled {
+                    Ok(Verdict::Done) => continue,
+                    Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+                    Ok(Verdict::Park(problem)) => {
+                        failures.push(Failure::parked(handler.name, "PARKED", problem, attempts));
+                    }
+                    Err(error) => failures.push(Failure::failed(handler.name, &error, attempts)),
+                }
+                reaction.go_back().await?;
+            }
+            let retry =
+                failures.iter().any(|failure| failure.state == "parked" && failure.reason != "PARKED");
+            match pauses.next().filter(|_| retry) {
+                Some(pause) => {
+                    drop(reaction);
+                    tokio::time::sleep(*pause).await;
+                }
+                None => {
+                    self.park(&mut reaction, line, &failures).await?;
+                    return self.finish(reaction, from, epoch, std::slice::from_ref(line)).await;
+                }
+            }
+        }
+    }
+
+    async fn parked(&self, reaction: &mut Reaction, lines: &[Arc<Line>]) -> Result<Parked, Error> {
+        if lines.is_empty() {
+            return Ok(Parked::new());
+        }
+        let (tenants, records): (Vec<_>, Vec<_>) =
+            lines.iter().map(|line| (line.tenant_id, line.record_id)).unzip();
+        let parked: Vec<_> =
+            sqlx::query_as("SELECT handler, tenant_id, record_id FROM rapport.parked($1, $2, $3)")
+                .bind(self.reactions.producer())
+                .bind(tenants)
+                .bind(records)
+                .fetch_all(reaction.conn()?)
+                .await
+                .map_err(database)?;
+        Ok(parked.into_iter().collect())
+    }
+
+    /// Moves the watermark and commits.
+    async fn finish(
+        &self,
+        mut reaction: Reaction,
+        from: Watermark,
+        epoch: i64,
+        lines: &[Arc<Line>],
+    ) -> Result<Watermark, Error> {
+        let Some(last) = lines.last() else { return Ok(from) };
+        let to = from.moved(last.part_number, epoch);
+        let moved: bool = sqlx::query_scalar("SELECT rapport.hear($1, $2, $3, $4, $5)")
+            .bind(self.reactions.producer())
+            .bind(last.part)
+            .bind(from.number)
+            .bind(to.number)
+            .bind(to.epoch)
+            .fetch_one(reaction.conn()?)
+            .await
+            .map_err(database)?;
+        if !moved {
+            return Err(Error::Conflict);
+        }
+        reaction.commit().await?;
+        Ok(to)
+    }
+
+    /// Writes down what was not worked off, where people see it.
+    async fn park(&self, reaction: &mut Reaction, line: &Line, failures: &[Failure]) -> Result<(), Error> {
+        if failures.is_empty() {
+            return Ok(());
+        }
+        let mut tx = reaction.enter(ctx(line, &self.clock)).await?;
+        for failure in failures {
+            let now: Instant = self.clock.now();
+            tracing::warn!(
+                tenant.id = %line.tenant_id, event.id = %line.event_id, handler = failure.handler,
+                reason = failure.reason, state = failure.state, "an event is parked"
+            );
+            sqlx::query(
+                "INSERT INTO parked_events (tenant_id, id, version, producer, handler, event_id, type, resource, record_id,
+                   record_version, part, part_number, state, reason, problem, attempts, line, event_time, create_time, update_time)
+                 VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)",
+            )
+            .bind(line.tenant_id)
+            .bind(self.clock.new_uuid())
+            .bind(self.reactions.producer())
+            .bind(failure.handler)
+            .bind(line.event_id)
+            .bind(&line.r#type)
+            .bind(&line.resource)
+            .bind(line.record_id)
+            .bind(line.version)
+            .bind(line.part)
+            .bind(line.part_number)
+            .bind(failure.state)
+            .bind(failure.reason)
+            .bind(&failure.problem)
+            .bind(failure.attempts)
+            .bind(to_proto(line).encode_to_vec())
+            .bind(line.time)
+            .bind(now)
+            .execute(tx.conn().await?)
+            .await
+            .map_err(database)?;
+        }
+        reaction.leave(tx).await
+    }
+}
+
+impl Failure {
+    fn behind(handler: &'static str) -> Self {
+        let problem = "an earlier event of this record is parked".to_owned();
+        Self { handler, state: "behind", reason: "BEHIND", problem, attempts: 0 }
+    }
+
+    const fn parked(handler: &'static str, reason: &'static str, problem: String, attempts: i64) -> Self {
+        Self { handler, state: "parked", reason, problem, attempts }
+    }
+
+    fn failed(handler: &'static str, error: &Error, attempts: i64) -> Self {
+        tracing::warn!(handler, error = crate::lead::cause(error), "a handler failed");
+        Self::parked(handler, error.reason(), error.to_string(), attempts)
+    }
+}
+
+fn is_parked(parked: &Parked, handler: &Handler, line: &Line) -> bool {
+    !parked.is_empty() && parked.contains(&(handler.name.to_owned(), line.tenant_id, line.record_id))
+}
+
+/// Lines by tenant: the order within a tenant stays.
+fn by_tenant(mut lines: Vec<Arc<Line>>) -> Vec<Vec<Arc<Line>>> {
+    lines.sort_by_key(|line| line.tenant_id);
+    lines.chunk_by(|a, b| a.tenant_id == b.tenant_id).map(<[_]>::to_vec).collect()
+}

@@ -1,0 +1,419 @@
+//! A consumer: takes messages of the bus to their lanes.
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        AckKind,
+        consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
+    },
+};
+use bytes::Bytes;
+use futures::{StreamExt as _, future::BoxFuture};
+use rapport_kernel::{BoxError, Clock, Error};
+use rapport_proto::events::v1::{GetLogHeadsRequest, ReadLogRequest, log_service_client::LogServiceClient};
+use rapport_store::{Db, PARTS, database};
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, client::GrpcService};
+
+use super::{
+    Watermark,
+    apply::Effects,
+    lane::{Arrival, Lane},
+};
+use crate::{
+    api::from_proto,
+    bus::{Bus, Message, subject},
+    lead::cause,
+    leader::{BEAT, Term},
+    log::Line,
+    reactions::Reactions,
+};
+
+/// The pause before this process stands by again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often the producer's log is asked where it stands.
+const ASK: Duration = Duration::from_secs(2);
+/// A stream that has messages for us and brings none for so long is opened anew.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Messages that are with us and not acknowledged.
+const PENDING: i64 = 8192;
+/// Messages that wait for a lane.
+const QUEUE: usize = 1024;
+/// A message that is not acknowledged for so long comes again.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Bytes of a message that is set aside, for people to look at.
+const KEPT: usize = 64 << 10;
+
+/// A piece of the producer's log.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Lines of a partition, without gaps.
+    pub lines: Vec<Line>,
+    /// The leader that wrote the last of them, or a later one.
+    pub epoch: i64,
+}
+
+/// The log of the service that is heard.
+#[derive(Clone)]
+pub struct Producer {
+    read: Arc<dyn Fn(i16, i64, i32) -> BoxFuture<'static, Result<Page, Error>> + Send + Sync>,
+    heads: Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<i64>, Error>> + Send + Sync>,
+}
+
+impl Producer {
+    /// The one that this client reaches.
+    pub fn new<T>(client: LogServiceClient<T>) -> Self
+    where
+        T: GrpcService<Body> + Clone + Send + Sync + 'static,
+        T::Error: Into<BoxError>,
+        T::Future: Send,
+        T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
+        <T::ResponseBody as http_body::Body>::Error: Into<BoxError> + Send,
+    {
+        let reader = client.clone();
+        let read = move |part: i16, after, page_size| -> BoxFuture<'static, Result<Page, Error>> {
+            let mut client = reader.clone();
+            Box::pin(async move {
+                let request = ReadLogRequest { part: part.into(), after, page_size };
+                let page = client.read_log(request).await.map_err(unreachable)?.into_inner();
+                let lines = page.lines.into_iter().map(from_proto).collect::<Result<_, _>>()?;
+                Ok(Page { lines, epoch: page.epoch })
+            })
+        };
+        let heads = move || -> BoxFuture<'static, Result<Vec<i64>, Error>> {
+            let mut client = client.clone();
+            Box::pin(async move {
+                let heads = client.get_log_heads(GetLogHeadsRequest {}).await.map_err(unreachable)?;
+                Ok(heads.into_inner().part_numbers)
+            })
+        };
+        Self { read: Arc::new(read), heads: Arc::new(heads) }
+    }
+
+    /// Lines of a partition after a number, at most so many.
+    pub(super) async fn read(&self, part: i16, after: i64, most: i32) -> Result<Page, Error> {
+        (self.read)(part, after, most).await
+    }
+
+    /// The last number of each partition.
+    async fn heads(&self) -> Result<Vec<i64>, Error> {
+        (self.heads)().await
+    }
+}
+
+fn unreachable(status: tonic::Status) -> Error {
+    Error::Unavailable(status.into())
+}
+
+/// A promise of consumers to break. Only for tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sabotage {
+    /// None.
+    #[default]
+    None,
+    /// Whatever comes is taken for the next event.
+    NoWatermark,
+    /// Messages are acknowledged before their effects are committed.
+    AckBeforeCommit,
+}
+
+/// A service's ear for another one.
+#[derive(Clone)]
+pub struct Consumer {
+    /// The service that hears.
+    pub service: String,
+    /// What it does.
+    pub reactions: Reactions,
+    /// Its database.
+    pub db: Db,
+    /// The bus; without one the producer's log is read every few seconds.
+    pub bus: Option<Bus>,
+    /// The clock.
+    pub clock: Clock,
+    /// Whom it hears.
+    pub producer: Producer,
+    /// For tests: a promise to break.
+    pub sabotage: Sabotage,
+}
+
+impl Consumer {
+    /// Stands by and hears in turn, until `stop`. Any number of processes may do so at once.
+    pub async fn hear(&self, stop: &CancellationToken) {
+        let name = format!("hear:{}", self.reactions.producer());
+        while !stop.is_cancelled() {
+            let ended = match stop.run_until_cancelled(Term::begin(&self.db, &name)).await {
+                None => return,
+                Some(Ok(term)) => match stop.run_until_cancelled(self.lead(term)).await {
+                    None => return,
+                    Some(Err(error)) => error,
+                    Some(Ok(never)) => match never {},
+                },
+                Some(Err(error)) => error,
+            };
+            tracing::warn!(
+                service = self.service,
+                producer = self.reactions.producer(),
+                error = cause(&ended),
+                "this process does not hear the log"
+            );
+            stop.run_until_cancelled(sleep(PAUSE)).await;
+        }
+    }
+
+    async fn lead(&self, mut term: Term) -> Result<Infallible, Error> {
+        let producer = self.reactions.producer();
+        tracing::info!(service = self.service, producer, epoch = term.epoch(), "this process hears the log");
+        let (doubts, doubted) = mpsc::unbounded_channel();
+        let mut lanes = JoinSet::new();
+        let mut entries = Vec::new();
+        let mut heard = Vec::new();
+        let effects =
+            Effects { db: self.db.clone(), clock: self.clock.clone(), reactions: self.reactions.clone() };
+        for (part, at) in (0..).zip(self.watermarks(&mut term).await?) {
+            let (entry, arrivals) = mpsc::channel(QUEUE);
+            let number = Arc::new(AtomicI64::new(at.number));
+            let lane = Lane {
+                part,
+                at,
+                effects: effects.clone(),
+                producer: self.producer.clone(),
+                heard: number.clone(),
+                sabotage: self.sabotage,
+                doubts: doubts.clone(),
+            };
+            lanes.spawn(lane.run(arrivals));
+            entries.push(entry);
+            heard.push(number);
+        }
+        tokio::select! {
+            error = lane_fails(&mut lanes) => Err(error),
+            error = beat(&mut term) => Err(error),
+            error = self.ask(&entries, &heard) => Err(error),
+            error = self.listen(&entries) => Err(error),
+            error = self.set_aside(doubted) => Err(error),
+        }
+    }
+
+    /// Where each lane begins.
+    async fn watermarks(&self, term: &mut Term) -> Result<Vec<Watermark>, Error> {
+        let producer = self.reactions.producer();
+        sqlx::query(
+            "INSERT INTO platform.watermarks (producer, part) SELECT $1, generate_series(0, $2) ON CONFLICT DO NOTHING",
+        )
+        .bind(producer)
+        .bind(i32::from(PARTS) - 1)
+        .execute(term.session())
+        .await
+        .map_err(database)?;
+        let rows: Vec<(i64, i64)> =
+            sqlx::query_as("SELECT number, epoch FROM platform.watermarks WHERE producer = $1 ORDER BY part")
+                .bind(producer)
+                .fetch_all(term.session())
+                .await
+                .map_err(database)?;
+        Ok(rows.into_iter().map(|(number, epoch)| Watermark { number, epoch }).collect())
+    }
+
+    /// Asks the log now and then where it stands: what the bus did not bring in that time, it does not bring.
+    async fn ask(&self, entries: &[mpsc::Sender<Arrival>], heard: &[Arc<AtomicI64>]) -> Error {
+        let mut before: Vec<i64> = Vec::new();
+        let every = if self.bus.is_some() { ASK } else { PAUSE };
+        loop {
+            let heads = match self.producer.heads().await {
+                Ok(heads) => heads,
+                Err(error) => {
+                    tracing::debug!(error = cause(&error), "the producer's log could not be asked");
+                    before.clone()
+                }
+            };
+            for ((entry, heard), head) in entries.iter().zip(heard).zip(&before) {
+                if heard.load(Ordering::Relaxed) < *head {
+                    let _ = entry.try_send(Arrival::Behind(*head));
+                }
+            }
+            before = heads;
+            sleep(every).await;
+        }
+    }
+
+    /// Takes messages of the bus to their lanes.
+    async fn listen(&self, entries: &[mpsc::Sender<Arrival>]) -> Error {
+        let Some(bus) = &self.bus else { return pending().await };
+        loop {
+            match self.listen_once(bus, entries).await {
+                Ok(()) => tracing::debug!("the bus was silent, and is listened to anew"),
+                Err(error) => tracing::debug!(%error, "the bus could not be listened to"),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn listen_once(&self, bus: &Bus, entries: &[mpsc::Sender<Arrival>]) -> Result<(), BoxError> {
+        let producer = self.reactions.producer();
+        let mut consumer = self.durable(bus).await?;
+        let mut messages = consumer
+            .stream()
+            .max_messages_per_batch(1000)
+            .expires(Duration::from_secs(20))
+            .heartbeat(Duration::from_secs(2))
+            .messages()
+            .await?;
+        loop {
+            let Ok(message) = timeout(SILENCE, messages.next()).await else {
+                if consumer.info().await?.num_pending > 0 {
+                    return Ok(());
+                }
+                continue;
+            };
+            let (message, acker) = message.ok_or("the stream of messages ended")??.split();
+            match Message::read(producer, &message.subject, message.headers.as_ref(), &message.payload) {
+                Ok(read) => {
+                    let entry = usize::try_from(read.line.part).ok().and_then(|part| entries.get(part));
+                    let entry = entry.ok_or("a message of no partition")?;
+                    entry.send(Arrival::Message(Box::new(read), acker)).await?;
+                }
+                Err(reason) => {
+                    self.keep(&Doubtful::of(&message, reason)).await?;
+                    acker.ack_with(AckKind::Term).await?;
+                }
+            }
+        }
+    }
+
+    /// Our durable at the producer's stream. It is made anew when it believes to have seen more than the stream has, since
+    /// it would skip what comes next.
+    async fn durable(&self, bus: &Bus) -> Result<PullConsumer, BoxError> {
+        let stream = bus.stream(self.reactions.producer()).await?;
+        let config = pull::Config {
+            durable_name: Some(self.service.clone()),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_ack_pending: PENDING,
+            ..pull::Config::default()
+        };
+        let consumer: PullConsumer = stream.get_or_create_consumer(&self.service, config.clone()).await?;
+        let last = stream.cached_info().state.last_sequence;
+        if consumer.cached_info().ack_floor.stream_sequence <= last
+            && consumer.cached_info().delivered.stream_sequence <= last
+        {
+            return Ok(consumer);
+        }
+        tracing::warn!(
+            service = self.service,
+            "the bus lost what it said it delivered; it is listened to from its beginning"
+        );
+        stream.delete_consumer(&self.service).await?;
+        Ok(stream.create_consumer(config).await?)
+    }
+
+    /// Keeps messages that were not believed.
+    async fn set_aside(&self, mut doubted: mpsc::UnboundedReceiver<(Message, String)>) -> Error {
+        let producer = self.reactions.producer();
+        while let Some((message, reason)) = doubted.recv().await {
+            if let Err(error) = self.keep(&Doubtful::read(producer, &message, reason)).await {
+                return error;
+            }
+        }
+        pending().await
+    }
+
+    async fn keep(&self, doubtful: &Doubtful) -> Result<(), Error> {
+        let producer = self.reactions.producer();
+        tracing::warn!(
+            service = self.service,
+            producer,
+            reason = doubtful.reason,
+            "a message of the bus is set aside"
+        );
+        let mut tx = self.db.platform().await?;
+        sqlx::query(
+            "INSERT INTO platform.set_aside (id, producer, stream_sequence, subject, headers, payload, reason, create_time)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(self.clock.new_uuid())
+        .bind(producer)
+        .bind(doubtful.sequence)
+        .bind(&doubtful.subject)
+        .bind(&doubtful.headers)
+        .bind(&doubtful.payload)
+        .bind(&doubtful.reason)
+        .bind(self.clock.now())
+        .execute(tx.conn()?)
+        .await
+        .map_err(database)?;
+        tx.commit().await
+    }
+}
+
+/// A message that is not believed.
+struct Doubtful {
+    sequence: i64,
+    subject: String,
+    headers: serde_json::Value,
+    payload: Vec<u8>,
+    reason: String,
+}
+
+impl Doubtful {
+    fn of(message: &async_nats::Message, reason: String) -> Self {
+        let headers = message.headers.iter().flat_map(HeaderMap::iter).map(|(name, values)| {
+            (name.to_string(), values.iter().map(ToString::to_string).collect::<Vec<_>>().into())
+        });
+        Self {
+            sequence: 0,
+            subject: message.subject.to_string(),
+            headers: serde_json::Value::Object(headers.collect()),
+            payload: message.payload.iter().take(KEPT).copied().collect(),
+            reason,
+        }
+    }
+
+    fn read(producer: &str, message: &Message, reason: String) -> Self {
+        let line = &message.line;
+        Self {
+            sequence: 0,
+            subject: subject(producer, line.part, &line.subject),
+            headers: json!({
+                "epoch": message.epoch, "event_id": line.event_id, "tenant_id": line.tenant_id, "type": line.r#type,
+                "part_number": line.part_number, "record_id": line.record_id
+            }),
+            payload: line.payload.iter().flatten().take(KEPT).copied().collect(),
+            reason,
+        }
+    }
+}
+
+/// Resolves when a lane ends.
+async fn lane_fails(lanes: &mut JoinSet<Result<(), Error>>) -> Error {
+    match lanes.join_next().await {
+        Some(Ok(Err(error))) => error,
+        Some(Err(error)) => Error::internal(error),
+        Some(Ok(Ok(()))) | None => Error::internal("a lane ended"),
+    }
+}
+
+/// Says that this process lives, until it is replaced.
+async fn beat(term: &mut Term) -> Error {
+    loop {
+        sleep(BEAT).await;
+        if let Err(error) = term.beat().await {
+            return error;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A lane: one partition of a producer's log, one event after the other.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::jetstream::message::Acker;
+use rapport_kernel::Error;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{Judgement, Producer, Sabotage, Watermark, apply::Effects};
+use crate::{bus, lead::cause, log::Line};
+
+/// Events that take effect in one transaction.
+const BATCH: usize = 256;
+/// Lines that are asked for at a time.
+const PAGE: i32 = 500;
+/// The pause after a database or a log could not be reached.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What comes to a lane.
+pub(super) enum Arrival {
+    /// A message of the bus.
+    Message(Box<bus::Message>, Acker),
+    /// The log goes up to this number, and the bus has had its time to bring it.
+    Behind(i64),
+}
+
+/// A lane at work.
+pub(super) struct Lane {
+    pub(super) part: i16,
+    pub(super) at: Watermark,
+    pub(super) effects: Effects,
+    pub(super) producer: Producer,
+    /// Where it stands, for whoever watches.
+    pub(super) heard: Arc<AtomicI64>,
+    pub(super) sabotage: Sabotage,
+    /// For messages that are not believed.
+    pub(super) doubts: mpsc::UnboundedSender<(bus::Message, String)>,
+}
+
+impl Lane {
+    /// Works off what comes, until nothing comes any more.
+    ///
+    /// # Errors
+    /// When somebody else hears this log by now.
+    pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>) -> Result<(), Error> {
+        let mut batch = Vec::new();
+        while arrivals.recv_many(&mut batch, BATCH).await > 0 {
+            let mut next = Vec::new();
+            let mut ackers = Vec::new();
+            for arrival in batch.drain(..) {
+                match arrival {
+                    Arrival::Behind(number) => {
+                        self.take(&mut next).await?;
+                        if self.at.number < number {
+                            tracing::info!(
+                                part = self.part,
+                                missing = number - self.at.number,
+                                "the bus did not bring events; they are read from the log"
+                            );
+                            self.catch_up(number).await?;
+                        }
+                    }
+                    Arrival::Message(message, acker) => {
+                        self.message(*message, &mut next).await?;
+                        ackers.push(acker);
+                    }
+                }
+            }
+            if self.sabotage == Sabotage::AckBeforeCommit {
+                acknowledge(&mut ackers).await;
+                tokio::time::sleep(rapport_store::GAP).await;
+            }
+            self.take(&mut next).await?;
+            acknowledge(&mut ackers).await;
+        }
+        Ok(())
+    }
+
+    /// Looks at a message; what is next is put to `next`.
+    async fn message(&mut self, message: bus::Message, next: &mut Vec<Arc<Line>>) -> Result<(), Error> {
+        let at = next.last().map_or(self.at, |line| self.at.moved(line.part_number, self.at.epoch));
+        let number = message.line.part_number;
+        let judgement = match self.sabotage {
+            Sabotage::NoWatermark => Judgement::Next,
+            _ => at.judge(number, message.epoch),
+        };
+        match judgement {
+            Judgement::Known => Ok(()),
+            // What has no payload here has it in the log.
+            Judgement::Next if message.tombstone.is_none() => {
+                next.push(Arc::new(message.line));
+                Ok(())
+            }
+            Judgement::Next | Judgement::Ask => {
+                self.take(next).await?;
+                let found = self.catch_up(number).await?;
+                if found != Some(message.line.event_id) && self.at.number < number {
+                    let doubt = format!(
+                        "the log has no such event; it ends with {} in partition {}, and its leader has epoch {}",
+                        self.at.number, self.part, self.at.epoch
+                    );
+                    let _ = self.doubts.send((message, doubt));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets these lines take effect, the next ones.
+    async fn take(&mut self, lines: &mut Vec<Arc<Line>>) -> Result<(), Error> {
+        let lines = std::mem::take(lines);
+        self.apply(self.at.epoch, &lines).await
+    }
+
+    async fn apply(&mut self, epoch: i64, lines: &[Arc<Line>]) -> Result<(), Error> {
+        for lines in lines.chunks(BATCH) {
+            self.at = self.effects.apply(self.at, epoch, lines).await?;
+            self.heard.store(self.at.number, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Reads the producer's log up to this number at least, and lets it take effect; says which event has this number.
+    async fn catch_up(&mut self, to: i64) -> Result<Option<Uuid>, Error> {
+        while self.at.number < to {
+            let page = match self.producer.read(self.part, self.at.number, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(
+                        part = self.part,
+                        error = cause(&error),
+                        "the producer's log could not be read"
+                    );
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            self.at.epoch = self.at.epoch.max(page.epoch);
+            let lines: Vec<_> = page.lines.into_iter().map(Arc::new).collect();
+            let Some(first) = lines.first() else { break };
+            if first.part_number != self.at.number + 1 {
+                return Err(Error::rule(
+                    "LOG_DROPPED",
+                    format!(
+                        "the log begins with {} in partition {}, and {} was heard last: a snapshot is needed",
+                        first.part_number, self.part, self.at.number
+                    ),
+                ));
+            }
+            self.apply(page.epoch, &lines).await?;
+            if let Some(line) = lines.iter().find(|line| line.part_number == to) {
+                return Ok(Some(line.event_id));
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn acknowledge(ackers: &mut Vec<Acker>) {
+    for acker in ackers.drain(..) {
+        // If it gets lost, the message comes again and is known.
+        let _ = acker.ack().await;
+    }
+}

@@ -1,0 +1,263 @@
+//! Hearing another service on a real bus and two real databases: each event has its effect once, in order.
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::{HeaderMap, jetstream};
+use rapport_events::{
+    bus::{Header, Message, stream_name},
+    consume::{Consumer, Sabotage},
+};
+use uuid::Uuid;
+
+use crate::{
+    note::{change, create},
+    world::{Kept, World, nats},
+};
+
+/// What is wrong with what was heard: something twice, or out of order.
+fn faults(heard: &[(Uuid, i64, String)]) -> Vec<String> {
+    let mut versions = HashMap::new();
+    let mut faults = Vec::new();
+    for (note, version, text) in heard {
+        let last = versions.insert(note, *version).unwrap_or(0);
+        if *version != last + 1 {
+            faults.push(format!("version {version} ({text}) of {note} came after {last}"));
+        }
+    }
+    faults
+}
+
+async fn two() -> (World, World) {
+    (World::new().await, World::new().await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_service_commits_another_one_hears_once_and_in_order() {
+    let (one, other) = two().await;
+    let (log, ear) = (Kept::keep(one.published_log().await), Kept::hear(other.consumer(&one).await));
+    let tenants = [one.tenant(), one.tenant(), one.tenant()];
+    let mut count = 0;
+    for round in 0..10 {
+        for ctx in &tenants {
+            let notes = create(&one.db, ctx, &["a", "b"]).await;
+            let mut tx = one.db.begin(ctx).await.unwrap();
+            change(&mut tx, notes[0].id, &format!("changed in round {round}")).await;
+            change(&mut tx, notes[0].id, "again").await;
+            tx.finish().await.unwrap();
+            count += 4;
+        }
+    }
+    let heard = other.hears(count).await;
+    assert_eq!(faults(&heard), Vec::<String>::new());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(other.heard().await.len(), count);
+    let marks = other.count("SELECT sum(number)::bigint FROM platform.watermarks").await;
+    assert_eq!(marks, i64::try_from(count).unwrap());
+    ear.end().await;
+    log.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_killed_again_and_again_loses_and_repeats_nothing() {
+    let (one, other) = two().await;
+    let log = Kept::keep(one.published_log().await);
+    let ctx = one.tenant();
+    let mut count = 0;
+    for round in 0..8 {
+        let ear = Kept::hear(other.consumer(&one).await);
+        for _ in 0..6 {
+            create(&one.db, &ctx, &["a", "b", "c"]).await;
+            count += 3;
+            tokio::time::sleep(Duration::from_millis(3 * round)).await;
+        }
+        ear.kill().await;
+    }
+    let ear = Kept::hear(other.consumer(&one).await);
+    let heard = other.hears(count).await;
+    assert_eq!(faults(&heard), Vec::<String>::new());
+    ear.end().await;
+    log.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_bus_loses_is_read_from_the_log() {
+    let (one, other) = two().await;
+    let log = Kept::keep(one.published_log().await);
+    let ctx = one.tenant();
+    create(&one.db, &ctx, &["a"; 30]).await;
+    one.on_the_bus(30).await;
+    let stream = jetstream::new(nats().await).get_stream(stream_name(one.service())).await.unwrap();
+    // In the middle, and at the end, where no later message shows it.
+    for sequence in [3, 11, 29, 30] {
+        stream.delete_message(sequence).await.unwrap();
+    }
+    let ear = Kept::hear(other.consumer(&one).await);
+    assert_eq!(faults(&other.hears(30).await), Vec::<String>::new());
+    // All of it, while both are at work.
+    jetstream::new(nats().await).delete_stream(stream_name(one.service())).await.unwrap();
+    create(&one.db, &ctx, &["b"; 10]).await;
+    assert_eq!(faults(&other.hears(40).await), Vec::<String>::new());
+    ear.end().await;
+    log.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_bus_the_log_is_read() {
+    let (one, other) = two().await;
+    let log = Kept::keep(one.service_log());
+    let ear = Kept::hear(Consumer { bus: None, ..other.consumer(&one).await });
+    create(&one.db, &one.tenant(), &["a"; 40]).await;
+    assert_eq!(faults(&other.hears(40).await), Vec::<String>::new());
+    ear.end().await;
+    log.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_worked_off_is_parked_with_what_follows_of_its_record_and_holds_up_nobody_else() {
+    let (one, other) = two().await;
+    let (log, ear) = (Kept::keep(one.published_log().await), Kept::hear(other.consumer(&one).await));
+    let ctx = one.tenant();
+    let notes = create(&one.db, &ctx, &["park", "panic", "fail", "fine"]).await;
+    for note in &notes {
+        let mut tx = one.db.begin(&ctx).await.unwrap();
+        change(&mut tx, note.id, "later").await;
+        tx.finish().await.unwrap();
+    }
+    create(&one.db, &ctx, &["others"; 20]).await;
+    let heard = other.hears(22).await;
+    let of_fine: Vec<_> =
+        heard.iter().filter(|(note, ..)| *note == notes[3].id).map(|(_, v, _)| *v).collect();
+    assert_eq!(of_fine, [1, 2]);
+    assert_eq!(heard.len(), 22);
+    while other.count("SELECT count(*) FROM parked_events").await < 6 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let parked: Vec<(Uuid, i64, String, String, String, i64)> = sqlx::query_as(
+        "SELECT record_id, record_version, state, reason, problem, attempts FROM parked_events ORDER BY record_id, part_number",
+    )
+    .fetch_all(&mut other.admin().await)
+    .await
+    .unwrap();
+    let behind = "an earlier event of this record is parked";
+    let expected = [
+        (notes[0].id, "PARKED", "this one is parked", 1),
+        (notes[1].id, "INTERNAL", "internal error", 3),
+        (notes[2].id, "INTERNAL", "internal error", 3),
+    ];
+    assert_eq!(parked.len(), 6, "{parked:?}");
+    for (id, reason, problem, attempts) in expected {
+        let of: Vec<_> = parked.iter().filter(|(record, ..)| *record == id).cloned().collect();
+        assert_eq!(of[0], (id, 1, "parked".into(), reason.into(), problem.into(), attempts));
+        assert_eq!(of[1], (id, 2, "behind".into(), "BEHIND".into(), behind.into(), 0));
+    }
+    ear.end().await;
+    log.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_ours_is_set_aside_with_a_reason_and_never_applied() {
+    let (one, other) = two().await;
+    let (log, ear) = (Kept::keep(one.published_log().await), Kept::hear(other.consumer(&one).await));
+    let ctx = one.tenant();
+    create(&one.db, &ctx, &["a"; 5]).await;
+    other.hears(5).await;
+    let bus = jetstream::new(nats().await);
+    let stream = bus.get_stream(stream_name(one.service())).await.unwrap();
+    let genuine = stream.get_raw_message(5).await.unwrap();
+    let number: i64 = genuine.headers.get(Header::PartNumber.as_str()).unwrap().as_str().parse().unwrap();
+    let forge = async |change: &dyn Fn(&mut HeaderMap)| {
+        let mut headers = genuine.headers.clone();
+        headers.insert("Nats-Msg-Id", Uuid::from_u128(rand::random()).to_string());
+        change(&mut headers);
+        bus.publish_with_headers(genuine.subject.clone(), headers, genuine.payload.clone())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    };
+    let next = (number + 1).to_string();
+    // Not ours at all; the next number by a leader that never was, and by one that was replaced; a number far ahead.
+    bus.publish(format!("rapport.{}.07.hello.v1", one.service()), "hello".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    forge(&|headers| {
+        headers.insert(Header::PartNumber.as_str(), next.clone());
+        headers.insert(Header::Epoch.as_str(), "99");
+    })
+    .await;
+    forge(&|headers| {
+        headers.insert(Header::PartNumber.as_str(), next.clone());
+        headers.insert(Header::Epoch.as_str(), "0");
+    })
+    .await;
+    forge(&|headers| headers.insert(Header::PartNumber.as_str(), "1000")).await;
+    forge(&|headers| headers.insert(Header::Tenant.as_str(), "nobody")).await;
+    create(&one.db, &ctx, &["b"; 5]).await;
+    assert_eq!(faults(&other.hears(10).await), Vec::<String>::new());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(other.heard().await.len(), 10);
+    let reasons: Vec<String> = sqlx::query_scalar("SELECT reason FROM platform.set_aside ORDER BY reason")
+        .fetch_all(&mut other.admin().await)
+        .await
+        .unwrap();
+    assert_eq!(reasons.len(), 5, "{reasons:?}");
+    assert_eq!(reasons[0], "it has no headers");
+    assert_eq!(reasons[1], "its header ce-tenant is `nobody`");
+    assert!(reasons[2..].iter().all(|reason| reason.starts_with("the log has no such event")), "{reasons:?}");
+    ear.end().await;
+    log.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_without_a_watermark_is_found_out() {
+    let (one, other) = two().await;
+    let log = Kept::keep(one.published_log().await);
+    let ear = Kept::hear(Consumer { sabotage: Sabotage::NoWatermark, ..other.consumer(&one).await });
+    create(&one.db, &one.tenant(), &["a"; 10]).await;
+    one.on_the_bus(10).await;
+    other.hears(10).await;
+    // The bus brings one again, as it does when an acknowledgement is lost.
+    let bus = jetstream::new(nats().await);
+    let stream = bus.get_stream(stream_name(one.service())).await.unwrap();
+    let again = stream.get_raw_message(4).await.unwrap();
+    let mut headers = again.headers.clone();
+    headers.insert("Nats-Msg-Id", "again");
+    Message::read(one.service(), &again.subject, Some(&headers), &again.payload).unwrap();
+    bus.publish_with_headers(again.subject, headers, again.payload).await.unwrap().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_ne!(faults(&other.heard().await), Vec::<String>::new());
+    ear.end().await;
+    log.end().await;
+}
+
+/// Whether, while events come, ever more of them were acknowledged than had taken effect.
+async fn acknowledges_too_early(sabotage: Sabotage) -> bool {
+    let (one, other) = two().await;
+    let log = Kept::keep(one.published_log().await);
+    let ear = Kept::hear(Consumer { sabotage, ..other.consumer(&one).await });
+    let ctx = one.tenant();
+    create(&one.db, &ctx, &["a"]).await;
+    other.hears(1).await;
+    let stream = jetstream::new(nats().await).get_stream(stream_name(one.service())).await.unwrap();
+    let mut too_early = false;
+    for _ in 0..20 {
+        create(&one.db, &ctx, &["a", "b"]).await;
+        let info = stream.consumer_info(other.service()).await.unwrap();
+        let acknowledged = usize::try_from(info.ack_floor.stream_sequence).unwrap();
+        too_early |= acknowledged > other.heard().await.len();
+    }
+    ear.kill().await;
+    log.end().await;
+    too_early
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_took_effect_is_acknowledged() {
+    assert!(!acknowledges_too_early(Sabotage::None).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_acknowledges_before_it_commits_is_found_out() {
+    assert!(acknowledges_too_early(Sabotage::AckBeforeCommit).await);
+}
