@@ -38,6 +38,17 @@ pub fn method(path: &str) -> Option<&'static Method> {
     METHODS.get(path)
 }
 
+/// The package whose methods every service has.
+const EVERYWHERE: &str = "events";
+
+/// The services of the contract by their words, sorted: `customer`, `identity`.
+pub fn services() -> Vec<&'static str> {
+    let mut names: Vec<_> =
+        methods().filter(|method| !method.is_everywhere()).map(|method| method.service()).collect();
+    names.dedup();
+    names
+}
+
 /// One method and what the contract says about it.
 #[derive(Debug)]
 pub struct Method {
@@ -88,6 +99,11 @@ impl Method {
     /// The package's service word: `customer` of `rapport.customer.v1`.
     pub fn service(&self) -> &str {
         self.path.split('.').nth(1).unwrap_or_default()
+    }
+
+    /// Whether every service has it: those of `rapport.events.v1`. Callers say in a header whose they mean.
+    pub fn is_everywhere(&self) -> bool {
+        self.service() == EVERYWHERE
     }
 
     /// What it takes.

@@ -2,7 +2,7 @@
 
 mod contract;
 
-pub use contract::{Access, Event, Method, POOL, Rule, SessionEffect, method, methods};
+pub use contract::{Access, Event, Method, POOL, Rule, SessionEffect, method, methods, services};
 
 /// The descriptor set of the whole contract, with all options and comments.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rapport.binpb"));

@@ -32,8 +32,10 @@ use Finding::{Differs, Doubled, Events, Figures, Left, Lost};
 const FACETS: [(&str, &str); 7] = [
     (
         "events",
-        "SELECT record_id, version || ' ' || type FROM platform.outbox
-         WHERE tenant_id = $1 AND resource = 'customer' ORDER BY id",
+        "SELECT record_id, version || ' ' || type FROM (
+           SELECT 0 AS number, id, tenant_id, resource, record_id, version, type FROM platform.outbox
+           UNION ALL SELECT number, 0, tenant_id, resource, record_id, version, type FROM platform.event_log) AS events
+         WHERE tenant_id = $1 AND resource = 'customer' ORDER BY number = 0, number, id",
     ),
     (
         "external ids",

@@ -53,6 +53,7 @@ fn names() -> BTreeSet<String> {
 const NO_REASONS: &[&str] = &[
     "ADDRESS",
     "BEGIN",
+    "COMMIT",
     "CARGO_PKG_VERSION",
     "CUSTOMER_KIND",
     "CUSTOMER_STATUS",

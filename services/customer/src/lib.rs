@@ -3,8 +3,14 @@
 mod customer;
 mod fields;
 mod imports;
+mod reactions;
 
 use rapport_blobs::Blobs;
+use rapport_events::{
+    Log,
+    bus::Bus,
+    consume::{Consumer, Producer},
+};
 use rapport_import::Imports;
 use rapport_kernel::Clock;
 use rapport_proto::customer::v1::{
@@ -21,8 +27,12 @@ use tonic::service::Routes;
 pub use customer::{Customer, CustomerApi, CustomerImports};
 
 /// The schema of this service, step by step: that of imports, and its own.
-pub const MIGRATIONS: &[Step] =
-    &[rapport_import::MIGRATION, (1000, "customers", include_str!("../migrations/1000_customers.sql"))];
+pub const MIGRATIONS: &[Step] = &[
+    rapport_events::LOG,
+    rapport_events::REACTIONS,
+    rapport_import::MIGRATION,
+    (1000, "customers", include_str!("../migrations/1000_customers.sql")),
+];
 
 /// What the service needs from whoever starts it.
 #[derive(Clone)]
@@ -35,21 +45,28 @@ pub struct Env {
     pub clock: Clock,
     /// How imports are worked on.
     pub imports: rapport_import::Options,
+    /// The bus, if there is one.
+    pub bus: Option<Bus>,
+    /// Identity's log: who belongs to which unit.
+    pub identity: Producer,
     /// For tests: a promise to break.
     pub sabotage: Sabotage,
 }
 
 /// What its database may have beside what every service's has.
 pub fn audit() -> Audit {
-    rapport_import::audit().definer("search_customers").resource::<Customer>()
+    let audit = rapport_events::audit_reactions(rapport_events::audit(rapport_import::audit()));
+    audit.definer("search_customers").resource::<Customer>()
 }
 
 /// The service's parts.
 pub fn parts(env: Env) -> Parts {
-    let Env { db, blobs, clock, imports, sabotage } = env;
+    let Env { db, blobs, clock, imports, bus, identity, sabotage } = env;
     let db = db.with::<Customer>().sabotaged(sabotage);
     let imports = Imports::new(db.clone(), blobs, clock.clone(), imports).join(CustomerImports);
-    Parts {
+    let log = Log::new("customer", db.clone(), bus.clone(), clock.clone());
+    let ear = Consumer::new("customer", db.clone(), bus, clock.clone(), identity, reactions::reactions());
+    let parts = Parts {
         name: "customer",
         routes: Routes::new(CustomerServiceServer::new(CustomerApi::new(db.clone())))
             .add_service(FieldServiceServer::new(fields::FieldApi { db: db.clone() }))
@@ -59,7 +76,8 @@ pub fn parts(env: Env) -> Parts {
             let db = db.clone();
             async move { Ok(db.ping().await?) }
         })],
-    }
+    };
+    ear.join(log.join(parts))
 }
 
 fn housekeeping(db: Db, clock: Clock) -> Worker {

@@ -18,6 +18,7 @@ mod user;
 use std::sync::Arc;
 
 use moka::sync::Cache;
+use rapport_events::{Log, bus::Bus};
 use rapport_kernel::{Clock, Error};
 use rapport_proto::identity::v1::{
     api_key_service_server::ApiKeyServiceServer, role_service_server::RoleServiceServer,
@@ -38,7 +39,8 @@ pub use passwords::Passwords;
 pub use token::keys::key_source;
 
 /// The steps of identity's schema, after those of the kit.
-pub const MIGRATIONS: &[Step] = &[(1000, "identity", include_str!("../migrations/1000_identity.sql"))];
+pub const MIGRATIONS: &[Step] =
+    &[rapport_events::LOG, (1000, "identity", include_str!("../migrations/1000_identity.sql"))];
 
 /// What identity needs to run.
 #[derive(Clone)]
@@ -53,6 +55,8 @@ pub struct Env {
     pub region: String,
     /// Where passwords are hashed.
     pub passwords: Passwords,
+    /// The bus, if there is one.
+    pub bus: Option<Bus>,
 }
 
 /// What all of identity's services share.
@@ -70,7 +74,7 @@ pub(crate) struct Shared {
 pub fn audit() -> Audit {
     let tables = ["directory", "operators", "operator_keys", "signing_keys"];
     let functions = ["follow_directory", "register_tenant", "tenant_profile"];
-    let audit = tables.into_iter().fold(Audit::default(), Audit::platform);
+    let audit = tables.into_iter().fold(rapport_events::audit(Audit::default()), Audit::platform);
     let audit = functions.into_iter().fold(audit, Audit::definer);
     audit
         .resource::<unit::Unit>()
@@ -103,7 +107,7 @@ pub async fn parts(env: Env) -> Result<Parts, Error> {
         .add_service(SessionServiceServer::new(session::api::Sessions(shared.clone())))
         .add_service(ApiKeyServiceServer::new(api_key::api::ApiKeys(shared.clone())))
         .add_service(TokenServiceServer::new(token::api::Tokens(shared)));
-    let (db, clock) = (env.db.clone(), env.clock);
+    let (db, clock) = (env.db.clone(), env.clock.clone());
     let housekeeping = Worker::new("identity housekeeping", move |stop| {
         let (db, clock) = (db.clone(), clock.clone());
         async move {
@@ -111,10 +115,11 @@ pub async fn parts(env: Env) -> Result<Parts, Error> {
             Ok(kept.unwrap_or(Ok(()))?)
         }
     });
+    let log = Log::new("identity", env.db.clone(), env.bus, env.clock);
     let db = env.db;
     let ready = ReadyCheck::new("identity database", move || {
         let db = db.clone();
         async move { Ok(db.ping().await?) }
     });
-    Ok(Parts { name: "identity", routes, workers: vec![housekeeping], ready: vec![ready] })
+    Ok(log.join(Parts { name: "identity", routes, workers: vec![housekeeping], ready: vec![ready] }))
 }

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod backup;
 pub mod command;
+mod peers;
 pub mod suite;
 pub mod up;
 

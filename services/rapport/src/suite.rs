@@ -8,6 +8,7 @@ use std::{
 
 use axum::Router;
 use rapport_blobs::Blobs;
+use rapport_events::bus::{self, Bus};
 use rapport_gateway::{Gateway, Rate, Settings};
 use rapport_identity::Passwords;
 use rapport_kernel::{BoxError, Clock, Instant};
@@ -24,6 +25,8 @@ use rapport_runtime::{
 use rapport_store::{Db, Options, Sabotage, audit::Audit};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
+
+use crate::peers::Peers;
 
 /// What a process can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +70,12 @@ impl Role {
         }
     }
 
-    async fn parts(self, plan: &Plan) -> Result<Option<Parts>, BoxError> {
+    async fn parts(
+        self,
+        plan: &Plan,
+        bus: Option<Bus>,
+        peers: &Arc<Peers>,
+    ) -> Result<Option<Parts>, BoxError> {
         if self.migrations().is_none() {
             return Ok(None);
         }
@@ -83,6 +91,7 @@ impl Role {
                     cell: config.cell.clone(),
                     region: config.region.clone(),
                     passwords: plan.passwords.clone(),
+                    bus,
                 })
                 .await?,
             ),
@@ -91,6 +100,8 @@ impl Role {
                 blobs: Blobs::open(&blobs(config)?, &clock).await?,
                 clock,
                 imports: plan.imports.clone(),
+                bus,
+                identity: peers.producer("identity"),
                 sabotage: plan.sabotage,
             })),
         })
@@ -161,16 +172,17 @@ impl Suite {
         let (listener, plain) = (plan.listener.take(), std::mem::take(&mut plan.plain));
         let Plan { config, roles, listen_grpc, clock, .. } = &plan;
         let mut shutdown = Shutdown::new();
-        let identity = Arc::new(std::sync::OnceLock::<Upstream>::new());
         let internal = config.security.internal_secret.clone();
-        let source = key_source(identity.clone(), internal.as_ref().map(|s| s.expose_secret().to_owned()));
+        let peers = Arc::new(Peers::new(internal.as_ref().map(|secret| secret.expose_secret().to_owned())));
+        let bus = bus(config).await?;
+        let source = key_source(peers.clone());
         let verifier = Arc::new(Verifier::new(source, clock.clone()));
         let stack = Stack::new(config.limits.clone(), verifier, internal.clone(), clock.clone())?;
 
         let mut services = HashMap::new();
         let mut checks: Vec<ReadyCheck> = Vec::new();
         for role in roles {
-            let Some(parts) = role.parts(&plan).await? else { continue };
+            let Some(parts) = role.parts(&plan, bus.clone(), &peers).await? else { continue };
             let pool_size = options(*role, config)?.pool_size;
             services.insert(parts.name.to_owned(), stack.wrap(parts.routes, pool_size));
             checks.extend(parts.ready);
@@ -187,10 +199,10 @@ impl Suite {
                 reachable.insert(name.clone(), remote(url)?);
             }
         }
-        match reachable.get("identity") {
-            Some(upstream) => drop(identity.set(upstream.clone())),
-            None => return Err("identity runs nowhere: add the role, or set services.identity".into()),
+        if !reachable.contains_key("identity") {
+            return Err("identity runs nowhere: add the role, or set services.identity".into());
         }
+        peers.found(reachable.clone());
 
         let health = Health::new(checks);
         for name in services.keys() {
@@ -277,17 +289,26 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
     TcpListener::bind(address).await.map_err(|error| format!("cannot listen at {address}: {error}").into())
 }
 
+/// The bus, as configured.
+async fn bus(config: &Config) -> Result<Option<Bus>, BoxError> {
+    let nats = &config.nats;
+    let Some(url) = nats.url.clone() else { return Ok(None) };
+    let options = bus::Options {
+        url,
+        root: nats.root.clone(),
+        replicas: nats.replicas,
+        stream_bytes: i64::try_from(nats.stream_bytes)?,
+    };
+    Ok(Some(Bus::connect(options).await?))
+}
+
 /// Asks identity, here or elsewhere, for the keys that verify tokens.
-fn key_source(identity: Arc<std::sync::OnceLock<Upstream>>, secret: Option<String>) -> KeySource {
+fn key_source(peers: Arc<Peers>) -> KeySource {
     Arc::new(move || {
-        let (identity, secret) = (identity.clone(), secret.clone());
+        let identity = TokenServiceClient::new(peers.call("identity"));
         Box::pin(async move {
-            let upstream = identity.get().cloned().ok_or("identity is not there yet")?;
-            let mut request = tonic::Request::new(ListSigningKeysRequest {});
-            if let Some(secret) = secret {
-                request.metadata_mut().insert("rapport-internal", secret.parse()?);
-            }
-            let keys = TokenServiceClient::new(upstream).list_signing_keys(request).await?.into_inner().keys;
+            let mut identity = identity;
+            let keys = identity.list_signing_keys(ListSigningKeysRequest {}).await?.into_inner().keys;
             keys.into_iter()
                 .map(|key| {
                     Ok(PublicKey {

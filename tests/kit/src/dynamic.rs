@@ -10,6 +10,11 @@ use tonic::{
     codegen::{Body as HttpBody, Bytes, StdError},
 };
 
+/// The service that is called: the method's own; of what every service has, one of them.
+pub fn host(method: &Method) -> &str {
+    if method.is_everywhere() { "customer" } else { method.service() }
+}
+
 struct Dynamic(MessageDescriptor);
 struct Write;
 struct Read(MessageDescriptor);

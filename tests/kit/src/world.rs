@@ -97,6 +97,11 @@ impl World {
         config.blobs.url = Some(format!("file://{}", files.display()));
         config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.grpc = config.listen;
+        #[expect(clippy::disallowed_methods, reason = "where tests learn of their server")]
+        let nats = std::env::var("RAPPORT_TEST_NATS").ok();
+        config.nats.url = config.nats.url.or(nats);
+        config.nats.root = databases.name().to_owned();
+        config.nats.stream_bytes = 16 << 20;
         config.security.internal_secret = Some(INTERNAL.into());
         config.security.cookie_secure = false;
         let suite = Suite::start(Plan {

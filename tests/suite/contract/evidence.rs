@@ -2,10 +2,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rapport::suite::Role;
-use rapport_test_kit::World;
+use rapport_test_kit::{EVENTS, LOG_TABLES, World};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use uuid::Uuid;
 
-/// An event, as the outbox has it.
+/// An event, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Event {
     pub(super) subject: String,
@@ -25,21 +26,35 @@ pub(super) struct Evidence {
 struct Database {
     role: Role,
     conn: PgConnection,
-    tables: Vec<(String, Vec<String>)>,
+    tables: Vec<Table>,
 }
 
-/// The tables of tenants and of the platform.
+/// A table with its columns, and where its rows are read from.
+struct Table {
+    name: String,
+    columns: Vec<String>,
+    rows: String,
+}
+
+impl Table {
+    fn new((name, columns): (String, Vec<String>)) -> Self {
+        Self { rows: name.clone(), name, columns }
+    }
+}
+
+/// The tables of tenants and of the platform, but those that go on by themselves.
 const TABLES: &str = "
     SELECT format('%I.%I', n.nspname, c.relname), array_agg(a.attname::text)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('public', 'platform') AND a.attnum > 0 AND NOT a.attisdropped
+      AND NOT c.relispartition AND NOT (n.nspname = 'platform' AND c.relname = ANY($1))
     GROUP BY 1 ORDER BY 1";
 
 impl Database {
     /// The tables that have all of these columns.
-    fn tables(&self, columns: &[&str]) -> Vec<&str> {
+    fn tables(&self, columns: &[&str]) -> Vec<&Table> {
         let has = |own: &[String]| columns.iter().all(|column| own.iter().any(|one| one == column));
-        self.tables.iter().filter(|(_, own)| has(own)).map(|(table, _)| table.as_str()).collect()
+        self.tables.iter().filter(|table| has(&table.columns)).collect()
     }
 
     /// A digest of those rows of each table that have `columns` and satisfy `condition`, in which `$1` is `value`.
@@ -47,10 +62,10 @@ impl Database {
         let branches: Vec<_> = self
             .tables(columns)
             .into_iter()
-            .map(|table| {
+            .map(|Table { name, rows, .. }| {
                 format!(
-                    "SELECT '{} {table}', coalesce(md5(string_agg(t::text, '' ORDER BY t::text)), '')
-                     FROM {table} t WHERE {condition}",
+                    "SELECT '{} {name}', coalesce(md5(string_agg(t::text, '' ORDER BY t::text)), '')
+                     FROM (SELECT * FROM {rows}) t WHERE {condition}",
                     self.role.name()
                 )
             })
@@ -65,7 +80,14 @@ impl Evidence {
         let mut databases = Vec::new();
         for role in Role::ALL.into_iter().filter(|role| role.migrations().is_some()) {
             let mut conn = world.databases.superuser(role).await;
-            let tables = sqlx::query_as(TABLES).fetch_all(&mut conn).await.unwrap();
+            let tables: Vec<(String, Vec<String>)> =
+                sqlx::query_as(TABLES).bind(LOG_TABLES).fetch_all(&mut conn).await.unwrap();
+            let mut tables: Vec<_> = tables.into_iter().map(Table::new).collect();
+            tables.push(Table {
+                name: "events".into(),
+                columns: vec!["tenant_id".into()],
+                rows: EVENTS.into(),
+            });
             databases.push(Database { role, conn, tables });
         }
         Self { databases, seen: BTreeMap::new() }
@@ -115,8 +137,8 @@ impl Evidence {
             let tables = database.tables(&["tenant_id", "id", "version"]);
             let branches: Vec<_> = tables
                 .iter()
-                .filter(|table| table.starts_with("public."))
-                .map(|table| format!("SELECT id::text, version FROM {table}"))
+                .filter(|table| table.name.starts_with("public."))
+                .map(|table| format!("SELECT id::text, version FROM {}", table.name))
                 .collect();
             let sql = AssertSqlSafe(branches.join(" UNION ALL "));
             let rows: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(&mut database.conn).await.unwrap();
@@ -125,24 +147,25 @@ impl Evidence {
         all
     }
 
-    /// How many events each service has written so far.
-    pub(super) async fn mark(&mut self) -> Vec<i64> {
+    /// The last event of each service so far.
+    pub(super) async fn mark(&mut self) -> Vec<Uuid> {
         let mut marks = Vec::new();
         for conn in self.conns() {
-            let newest = "SELECT coalesce(max(id), 0) FROM platform.outbox";
-            marks.push(sqlx::query_scalar(newest).fetch_one(conn).await.unwrap());
+            let last = format!("SELECT event_id FROM {EVENTS} ORDER BY event_id DESC LIMIT 1");
+            let last = sqlx::query_scalar(AssertSqlSafe(last)).fetch_optional(conn).await.unwrap();
+            marks.push(last.unwrap_or_default());
         }
         marks
     }
 
     /// The events since then that callers caused, in their order; what workers do afterwards is not among them.
-    pub(super) async fn since(&mut self, mark: &[i64]) -> Vec<Event> {
+    pub(super) async fn since(&mut self, mark: &[Uuid]) -> Vec<Event> {
         let mut events = Vec::new();
         for (conn, mark) in self.conns().zip(mark) {
-            let rows = sqlx::query(
-                "SELECT subject, record_id::text, version, changed_paths FROM platform.outbox
-                 WHERE id > $1 AND via NOT IN ('import', 'system') ORDER BY id",
-            )
+            let rows = sqlx::query(AssertSqlSafe(format!(
+                "SELECT subject, record_id::text, version, changed_paths FROM {EVENTS}
+                 WHERE event_id > $1 AND via NOT IN ('import', 'system') ORDER BY event_id",
+            )))
             .bind(mark)
             .fetch_all(conn)
             .await

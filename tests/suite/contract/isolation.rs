@@ -2,7 +2,7 @@
 //! an id that does not exist. `time` looks at how long it takes.
 use prost_reflect::{DynamicMessage, Value};
 use rapport_proto::{Method, Rule, SessionEffect};
-use rapport_test_kit::{Caller, Ids, World, call, sample};
+use rapport_test_kit::{Caller, Ids, World, call, host, sample};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tonic::Status;
 
@@ -47,7 +47,7 @@ async fn records(caller: &Caller, word: &str) -> Ids {
         if let Some(record) = request.get_field_mut(&resource.body(method)).as_message_mut() {
             record.clear_field_by_name("id");
         }
-        let answer = call(caller.direct(method.service()), method, request).await;
+        let answer = call(caller.direct(host(method)), method, request).await;
         let answer = answer.unwrap_or_else(|status| panic!("{}: {status:?}", method.path));
         ids.of.insert(resource.kind, id_of(&answer).unwrap());
     }
@@ -137,7 +137,7 @@ pub(super) async fn ask(
     ids: &Ids,
 ) -> Result<DynamicMessage, Status> {
     let request = sample(&method.input(), &about(method), &Ids { choice, ..ids.clone() });
-    refusal(call(caller.direct(method.service()), method, request).await)
+    refusal(call(caller.direct(host(method)), method, request).await)
 }
 
 /// A method as findings name it.

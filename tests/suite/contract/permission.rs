@@ -1,6 +1,6 @@
 //! Who may call a method is enforced for every method.
 use rapport_proto::{Access, Rule, methods};
-use rapport_test_kit::{Ids, World, call, sample};
+use rapport_test_kit::{Ids, World, call, host, sample};
 use reqwest::Method as Verb;
 use tonic::Code;
 
@@ -18,7 +18,7 @@ async fn a_person_without_roles_is_refused_by_every_method_that_needs_a_permissi
     let nobody = tea.person_with(&[]).await;
     for method in callable().filter(|m| matches!(m.rule, Some(Rule::Permission(_)))) {
         let request = sample(&method.input(), &about(method), &no_ids());
-        let refused = call(nobody.direct(method.service()), method, request).await.unwrap_err();
+        let refused = call(nobody.direct(host(method)), method, request).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "{}: {refused:?}", method.path);
     }
 }
@@ -31,7 +31,7 @@ async fn what_is_not_for_tenants_is_refused_to_their_administrators() {
         methods().filter(|m| matches!(m.rule, Some(Rule::Access(Access::Internal | Access::Operator))));
     for method in closed {
         let request = sample(&method.input(), &about(method), &no_ids());
-        let refused = call(tea.direct(method.service()), method, request).await.unwrap_err();
+        let refused = call(tea.direct(host(method)), method, request).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "{}: {refused:?}", method.path);
     }
 }

@@ -2,7 +2,9 @@
 //! needs more than a fresh record fails by name, until it stands in `NEEDS`.
 use prost_reflect::{DynamicMessage, FieldDescriptor, ReflectMessage as _, Value};
 use rapport_proto::{Access, Method, Rule, methods};
-use rapport_test_kit::{Caller, Ids, PASSWORD, call, is_immutable, is_output_only, lengthen_file, sample};
+use rapport_test_kit::{
+    Caller, Ids, PASSWORD, call, host, is_immutable, is_output_only, lengthen_file, sample,
+};
 use tonic::Status;
 
 use super::{
@@ -66,7 +68,7 @@ impl Stage {
         let Prepared { method, request, caller, .. } = prepared;
         match caller {
             Some(caller) if !matches!(method.rule, Some(Rule::Access(Access::Public | Access::Internal))) => {
-                call(caller.direct(method.service()), method, request.clone()).await
+                call(caller.direct(host(method)), method, request.clone()).await
             }
             _ => self.call(method, request.clone()).await,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost_reflect::{DynamicMessage, Kind, Value};
 use rapport_proto::{Method, POOL, identity::v1 as pb, methods};
-use rapport_test_kit::{Caller, Ids, call, sample};
+use rapport_test_kit::{Caller, Ids, call, host, sample};
 use tonic::{Code, Status};
 
 use super::{
@@ -89,7 +89,7 @@ impl Trial {
             format!("{request:?}").contains(&id) && !has_part(&request, &["create"])
         };
         let before = evidence.digests_about(&id).await;
-        let answer = refusal(call(caller.direct(method.service()), method, request).await);
+        let answer = refusal(call(caller.direct(host(method)), method, request).await);
         let changed = differing(&before, &evidence.digests_about(&id).await);
         Self { asked, is_named, answer, changed, id }
     }

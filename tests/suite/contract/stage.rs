@@ -7,7 +7,7 @@ use std::{
 use prost_reflect::{DynamicMessage, Kind, Value};
 use rapport::access::Bearer;
 use rapport_proto::{Access, Method, Rule};
-use rapport_test_kit::{Ids, Tenant, World, call, sample};
+use rapport_test_kit::{Ids, Tenant, World, call, host, sample};
 use tonic::Status;
 
 use super::resource::{Resource, id_of, record_in, resources};
@@ -55,7 +55,7 @@ impl Stage {
         method: &'static Method,
         request: DynamicMessage,
     ) -> Result<DynamicMessage, Status> {
-        let service = method.service();
+        let service = host(method);
         match method.rule {
             Some(Rule::Access(Access::Operator)) => {
                 call(self.world.access().with(service, &self.operator).unwrap(), method, request).await

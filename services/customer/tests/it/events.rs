@@ -1,8 +1,8 @@
 use prost_types::FieldMask;
 use rapport::suite::Role;
 use rapport_proto::customer::v1 as pb;
-use rapport_test_kit::World;
-use sqlx::Row as _;
+use rapport_test_kit::{EVENTS, World};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::named;
 
@@ -27,10 +27,10 @@ async fn each_change_writes_one_event_with_who_and_what() {
     tea.customers().delete_customer(delete).await.unwrap();
 
     let mut conn = world.databases.superuser(Role::Customer).await;
-    let rows = sqlx::query(
-        "SELECT subject, version, changed_paths, principal, via, payload FROM platform.outbox
-         WHERE record_id = $1 ORDER BY id",
-    )
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT subject, version, changed_paths, principal, via, payload FROM {EVENTS}
+         WHERE record_id = $1 ORDER BY event_id",
+    )))
     .bind(customer.id.parse::<uuid::Uuid>().unwrap())
     .fetch_all(&mut conn)
     .await

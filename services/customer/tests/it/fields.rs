@@ -1,10 +1,10 @@
 use prost::Message as _;
 use rapport::suite::Role;
 use rapport_proto::customer::v1 as pb;
-use rapport_test_kit::{Caller, Tenant, World, json};
+use rapport_test_kit::{Caller, EVENTS, Tenant, World, json};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 
 #[tokio::test]
 async fn a_field_is_there_at_once_and_its_data_outlive_it() {
@@ -115,8 +115,9 @@ async fn given_out(caller: &Caller, id: &str, industry: &str) -> Value {
 /// The custom values in the events about a customer, in order: afterwards, and before where the event has that.
 async fn told(world: &World, id: &str) -> Vec<(Vec<String>, Vec<String>)> {
     let rows = sqlx::query(
-        "SELECT payload FROM platform.outbox WHERE record_id = $1 AND subject <> 'customer.created.v1' ORDER BY id",
-    )
+AssertSqlSafe(format!(
+        "SELECT payload FROM {EVENTS} WHERE record_id = $1 AND subject <> 'customer.created.v1' ORDER BY event_id",
+    )))
     .bind(id.parse::<uuid::Uuid>().unwrap())
     .fetch_all(&mut world.databases.superuser(Role::Customer).await)
     .await

@@ -71,6 +71,7 @@ impl World {
             cell: "main".into(),
             region: "cn-east".into(),
             passwords: self.passwords.clone(),
+            bus: None,
         };
         let parts = parts(env).await.unwrap();
         let verifier = Arc::new(Verifier::new(key_source(self.db.clone(), clock.clone()), clock.clone()));

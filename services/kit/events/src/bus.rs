@@ -31,6 +31,8 @@ const DUPLICATES: Duration = Duration::from_secs(60);
 pub struct Options {
     /// The servers, `nats://user:password@host:port`, several with commas.
     pub url: String,
+    /// The first word of subjects and streams: letters, digits, `-` and `_`.
+    pub root: String,
     /// In how many servers each stream is kept, 1 to 5.
     pub replicas: usize,
     /// Bytes that a stream may take on disk.
@@ -93,6 +95,11 @@ impl Bus {
         self.connections.clone()
     }
 
+    /// The first word of subjects and streams.
+    pub(crate) fn root(&self) -> &str {
+        &self.options.root
+    }
+
     /// JetStream.
     pub(crate) const fn jetstream(&self) -> &Context {
         &self.context
@@ -101,8 +108,8 @@ impl Bus {
     /// The stream of a service, made if need be.
     pub(crate) async fn stream(&self, service: &str) -> Result<Stream, Error> {
         let config = Config {
-            name: stream_name(service),
-            subjects: vec![format!("rapport.{service}.>")],
+            name: stream_name(self.root(), service),
+            subjects: vec![format!("{}.{service}.>", self.root())],
             retention: RetentionPolicy::Limits,
             discard: DiscardPolicy::Old,
             storage: StorageType::File,

@@ -34,6 +34,12 @@ pub struct Log {
 }
 
 impl Log {
+    /// That of `service`.
+    pub fn new(service: &str, db: Db, bus: Option<Bus>, clock: Clock) -> Self {
+        let (pace, sabotage) = (Pace::default(), Sabotage::None);
+        Self { service: service.to_owned(), db, bus, clock, pace, sabotage }
+    }
+
     /// Stands by and leads in turn, until `stop`: moves what is in the outbox into the log, and publishes the log.
     ///
     /// Any number of processes may do so at once; whichever ends, and however, another one goes on where it stopped.

@@ -7,13 +7,29 @@ pub mod digest;
 mod lead;
 mod leader;
 pub mod log;
+mod parts;
 mod reactions;
 pub mod relay;
 pub mod sequencer;
 
+use rapport_store::audit::Audit;
+
 pub use api::LogApi;
 pub use lead::Log;
 pub use reactions::{Answer, Event, Reactions, Verdict};
+
+/// What the database of every service may have for its log, beside what it had.
+pub fn audit(audit: Audit) -> Audit {
+    ["leads", "log_head", "log_chains", "log_days", "log_relay", "tenant_numbers", "event_log"]
+        .into_iter()
+        .fold(audit, Audit::platform)
+}
+
+/// What the database of a service that hears others may have, beside that.
+pub fn audit_reactions(audit: Audit) -> Audit {
+    let audit = ["watermarks", "set_aside"].into_iter().fold(audit, Audit::platform);
+    ["hear", "parked"].into_iter().fold(audit, Audit::definer)
+}
 
 /// The step that every service adds to its own: its log.
 pub const LOG: rapport_store::Step = (400, "log", include_str!("../migrations/0400_log.sql"));

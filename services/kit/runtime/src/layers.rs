@@ -53,9 +53,9 @@ pub use trace::{continue_trace, propagate, rename};
 pub(crate) use validate::Validate;
 
 /// A gRPC request on its way.
-pub(crate) type Request = http::Request<Body>;
+pub type Request = http::Request<Body>;
 /// A gRPC response on its way.
-pub(crate) type Response = http::Response<Body>;
+pub type Response = http::Response<Body>;
 
 /// One step of a call: does something before and after the rest.
 pub(crate) trait Step: Clone + Send + Sync + 'static {
@@ -106,7 +106,8 @@ impl<T: Step, S: Next> Service<Request> for Around<T, S> {
 }
 
 /// The response that refuses a call.
-pub(crate) fn refuse(status: impl Into<Status>) -> Response {
+/// The answer that says this.
+pub fn refuse(status: impl Into<Status>) -> Response {
     status.into().into_http()
 }
 

@@ -162,11 +162,14 @@ pub fn with_health(service: Upstream, health: &Health) -> Upstream {
 }
 
 /// Several services as one: a call goes to the one whose name its method has (`customer` of
-/// `/rapport.customer.v1.CustomerService/GetCustomer`).
+/// `/rapport.customer.v1.CustomerService/GetCustomer`), or, where every service has such a method, to the one that the header
+/// `rapport-service` names.
 pub fn dispatch(services: impl IntoIterator<Item = (String, Upstream)>) -> Upstream {
     let services: Arc<HashMap<String, Upstream>> = Arc::new(services.into_iter().collect());
     Upstream::new(service_fn(move |request: Request| {
-        let service = service(request.uri().path()).and_then(|name| services.get(name)).cloned();
+        let said = || services.get(request.headers().get("rapport-service")?.to_str().ok()?);
+        let named = service(request.uri().path()).and_then(|name| services.get(name));
+        let service = named.or_else(said).cloned();
         async move {
             match service {
                 Some(service) => service.oneshot(request).await,

@@ -23,12 +23,12 @@ pub struct Message {
 impl Message {
     /// As it is published by `service`: subject, and what is sent there. `attempt` tells publications of the same event apart,
     /// where the bus lost one and must not take the next for its repetition.
-    pub(crate) fn publication(&self, service: &str, attempt: i64) -> (String, PublishMessage) {
+    pub(crate) fn publication(&self, root: &str, service: &str, attempt: i64) -> (String, PublishMessage) {
         let Line { part, subject: event, event_id, payload, .. } = &self.line;
         let id = if attempt == 0 { event_id.to_string() } else { format!("{event_id}.{attempt}") };
         let payload = payload.clone().filter(|_| self.tombstone.is_none()).unwrap_or_default();
         let message = PublishMessage::build().headers(self.headers(service)).payload(Bytes::from(payload));
-        (subject(service, *part, event), message.message_id(id))
+        (subject(root, service, *part, event), message.message_id(id))
     }
 
     fn headers(&self, service: &str) -> HeaderMap {
@@ -65,7 +65,7 @@ impl Message {
         headers
     }
 
-    /// Reads a message of `service`.
+    /// Reads a message of `service`, below the first word of its subject.
     ///
     /// # Errors
     /// What is wrong with it, in words.
@@ -80,7 +80,7 @@ impl Message {
         if headers.text(Header::SpecVersion)? != "1.0" || source != format!("/rapport/{service}") {
             return Err(format!("it is not a CloudEvents 1.0 of /rapport/{service}"));
         }
-        let rest = subject.strip_prefix("rapport.").and_then(|rest| rest.strip_prefix(service));
+        let rest = subject.split_once('.').and_then(|(_, rest)| rest.strip_prefix(service));
         let (part, event) = rest
             .and_then(|rest| rest.strip_prefix('.')?.split_once('.'))
             .ok_or("its subject is none of ours")?;
@@ -180,7 +180,7 @@ mod tests {
     fn read(message: &Message, change: impl FnOnce(&mut HeaderMap)) -> Result<Message, String> {
         let mut headers = message.headers("customer");
         change(&mut headers);
-        let subject = subject("customer", message.line.part, &message.line.subject);
+        let subject = subject("rapport", "customer", message.line.part, &message.line.subject);
         Message::read(
             "customer",
             &subject,

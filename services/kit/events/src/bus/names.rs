@@ -1,13 +1,13 @@
 //! Names on the bus: streams, subjects, headers. Here and nowhere else.
 
 /// The stream of a service: `RAPPORT_CUSTOMER`.
-pub fn stream_name(service: &str) -> String {
-    format!("RAPPORT_{}", service.to_ascii_uppercase())
+pub fn stream_name(root: &str, service: &str) -> String {
+    format!("{root}_{service}").to_ascii_uppercase()
 }
 
 /// The subject of an event: `rapport.customer.07.customer.created.v1`. No tenant in it: there are too many of them.
-pub fn subject(service: &str, part: i16, event: &str) -> String {
-    format!("rapport.{service}.{part:02}.{event}")
+pub fn subject(root: &str, service: &str, part: i16, event: &str) -> String {
+    format!("{root}.{service}.{part:02}.{event}")
 }
 
 /// Headers of a message: attributes of CloudEvents 1.0 in their binding to NATS (`ce-…`), extensions of our own among them.

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     api::from_proto,
-    bus::{Bus, Message, subject},
+    bus::{Bus, Message},
     lead::cause,
     leader::{BEAT, Term},
     log::Line,
@@ -152,6 +152,19 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// That of `service`.
+    pub fn new(
+        service: &str,
+        db: Db,
+        bus: Option<Bus>,
+        clock: Clock,
+        producer: Producer,
+        reactions: Reactions,
+    ) -> Self {
+        let (service, sabotage) = (service.to_owned(), Sabotage::None);
+        Self { service, reactions, db, bus, clock, producer, sabotage }
+    }
+
     /// Stands by and hears in turn, until `stop`. Any number of processes may do so at once.
     pub async fn hear(&self, stop: &CancellationToken) {
         let name = format!("hear:{}", self.reactions.producer());
@@ -388,7 +401,7 @@ impl Doubtful {
         let line = &message.line;
         Self {
             sequence: 0,
-            subject: subject(producer, line.part, &line.subject),
+            subject: format!("{producer}.{:02}.{}", line.part, line.subject),
             headers: json!({
                 "epoch": message.epoch, "event_id": line.event_id, "tenant_id": line.tenant_id, "type": line.r#type,
                 "part_number": line.part_number, "record_id": line.record_id

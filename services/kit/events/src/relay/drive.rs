@@ -248,7 +248,8 @@ impl Relay {
         let mut message =
             Message { epoch: self.epoch, line, tombstone: erased.then(|| "it was erased".to_owned()) };
         loop {
-            let (subject, publication) = message.publication(&self.service, self.next.attempt);
+            let (subject, publication) =
+                message.publication(self.bus.root(), &self.service, self.next.attempt);
             match self.bus.jetstream().send_publish(subject, publication).await {
                 Ok(answer) => {
                     self.answers.push_back(Box::pin(async move {

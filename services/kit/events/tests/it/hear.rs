@@ -85,7 +85,8 @@ async fn what_the_bus_loses_is_read_from_the_log() {
     let ctx = one.tenant();
     create(&one.db, &ctx, &["a"; 30]).await;
     one.on_the_bus(30).await;
-    let stream = jetstream::new(nats().await).get_stream(stream_name(one.service())).await.unwrap();
+    let stream =
+        jetstream::new(nats().await).get_stream(stream_name("rapport", one.service())).await.unwrap();
     // In the middle, and at the end, where no later message shows it.
     for sequence in [3, 11, 29, 30] {
         stream.delete_message(sequence).await.unwrap();
@@ -93,7 +94,7 @@ async fn what_the_bus_loses_is_read_from_the_log() {
     let ear = Kept::hear(other.consumer(&one).await);
     assert_eq!(faults(&other.hears(30).await), Vec::<String>::new());
     // All of it, while both are at work.
-    jetstream::new(nats().await).delete_stream(stream_name(one.service())).await.unwrap();
+    jetstream::new(nats().await).delete_stream(stream_name("rapport", one.service())).await.unwrap();
     create(&one.db, &ctx, &["b"; 10]).await;
     assert_eq!(faults(&other.hears(40).await), Vec::<String>::new());
     ear.end().await;
@@ -161,7 +162,7 @@ async fn what_is_not_ours_is_set_aside_with_a_reason_and_never_applied() {
     create(&one.db, &ctx, &["a"; 5]).await;
     other.hears(5).await;
     let bus = jetstream::new(nats().await);
-    let stream = bus.get_stream(stream_name(one.service())).await.unwrap();
+    let stream = bus.get_stream(stream_name("rapport", one.service())).await.unwrap();
     let genuine = stream.get_raw_message(5).await.unwrap();
     let number: i64 = genuine.headers.get(Header::PartNumber.as_str()).unwrap().as_str().parse().unwrap();
     let forge = async |change: &dyn Fn(&mut HeaderMap)| {
@@ -219,7 +220,7 @@ async fn a_consumer_without_a_watermark_is_found_out() {
     other.hears(10).await;
     // The bus brings one again, as it does when an acknowledgement is lost.
     let bus = jetstream::new(nats().await);
-    let stream = bus.get_stream(stream_name(one.service())).await.unwrap();
+    let stream = bus.get_stream(stream_name("rapport", one.service())).await.unwrap();
     let again = stream.get_raw_message(4).await.unwrap();
     let mut headers = again.headers.clone();
     headers.insert("Nats-Msg-Id", "again");
@@ -239,7 +240,8 @@ async fn acknowledges_too_early(sabotage: Sabotage) -> bool {
     let ctx = one.tenant();
     create(&one.db, &ctx, &["a"]).await;
     other.hears(1).await;
-    let stream = jetstream::new(nats().await).get_stream(stream_name(one.service())).await.unwrap();
+    let stream =
+        jetstream::new(nats().await).get_stream(stream_name("rapport", one.service())).await.unwrap();
     let mut too_early = false;
     for _ in 0..20 {
         create(&one.db, &ctx, &["a", "b"]).await;

@@ -23,7 +23,7 @@ async fn published(world: &World) -> Vec<Message> {
 }
 
 async fn stream(world: &World) -> Stream {
-    jetstream::new(nats().await).get_stream(stream_name(world.service())).await.unwrap()
+    jetstream::new(nats().await).get_stream(stream_name("rapport", world.service())).await.unwrap()
 }
 
 fn numbers(messages: &[Message]) -> Vec<i64> {
@@ -60,7 +60,7 @@ async fn what_the_bus_lost_is_published_again() {
     world.on_the_bus(3).await;
     kept.end().await;
     // Its disk was lost.
-    jetstream::new(nats().await).delete_stream(stream_name(world.service())).await.unwrap();
+    jetstream::new(nats().await).delete_stream(stream_name("rapport", world.service())).await.unwrap();
     let kept = Kept::keep(world.published_log().await);
     create(&world.db, &ctx, &["d"]).await;
     world.on_the_bus(4).await;

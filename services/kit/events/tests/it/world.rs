@@ -189,7 +189,9 @@ impl World {
 
 /// The bus of this test run.
 async fn bus() -> Bus {
-    Bus::connect(Options { url: nats_url(), replicas: 1, stream_bytes: 1 << 26 }).await.unwrap()
+    Bus::connect(Options { url: nats_url(), root: "rapport".into(), replicas: 1, stream_bytes: 1 << 26 })
+        .await
+        .unwrap()
 }
 
 /// Its server, without our wrapping.

@@ -13,6 +13,12 @@ impl Config {
         self.check_limits()?;
         self.check_services()?;
         url("nats.url", self.nats.url.as_deref(), &["nats://", "tls://"])?;
+        within("nats.replicas", self.nats.replicas, 1..=5)?;
+        within("nats.stream_bytes", self.nats.stream_bytes, 1 << 20..=1 << 40)?;
+        let word = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
+        if self.nats.root.is_empty() || !self.nats.root.chars().all(word) {
+            return Err(("nats.root".into(), "must be a word of letters, digits, `-` and `_`".into()));
+        }
         url("blobs.url", self.blobs.url.as_deref(), &["file:///", "s3://"])?;
         url("blobs.endpoint", self.blobs.endpoint.as_deref(), &["http://", "https://"])?;
         url("telemetry.otlp_endpoint", self.telemetry.otlp_endpoint.as_deref(), &["http://", "https://"])?;
@@ -29,23 +35,23 @@ impl Config {
 
     fn check_limits(&self) -> Result<(), Wrong> {
         let limits = &self.limits;
-        within("request_timeout_seconds", limits.request_timeout_seconds, 1..=3600)?;
-        within("max_timeout_seconds", limits.max_timeout_seconds, 1..=3600)?;
-        within("stream_timeout_seconds", limits.stream_timeout_seconds, 1..=86_400)?;
-        within("body_bytes", limits.body_bytes, 1024..=4 << 20)?;
-        within("buffered_bytes", limits.buffered_bytes, limits.body_bytes..=1 << 40)?;
-        within("concurrency", limits.concurrency.unwrap_or(1), 1..=10_000)?;
-        within("tenant_queue", limits.tenant_queue, 1..=10_000)?;
-        within("queue_wait_ms", limits.queue_wait_ms, 1..=60_000)?;
-        within("in_flight", limits.in_flight, 1..=100_000)?;
-        within("tenant_streams", limits.tenant_streams, 1..=10_000)?;
-        within("tenant_requests_per_second", limits.tenant_requests_per_second, 1..=1_000_000)?;
-        within("tenant_burst", limits.tenant_burst, 1..=1_000_000)?;
-        within("key_requests_per_second", limits.key_requests_per_second, 1..=1_000_000)
+        within("limits.request_timeout_seconds", limits.request_timeout_seconds, 1..=3600)?;
+        within("limits.max_timeout_seconds", limits.max_timeout_seconds, 1..=3600)?;
+        within("limits.stream_timeout_seconds", limits.stream_timeout_seconds, 1..=86_400)?;
+        within("limits.body_bytes", limits.body_bytes, 1024..=4 << 20)?;
+        within("limits.buffered_bytes", limits.buffered_bytes, limits.body_bytes..=1 << 40)?;
+        within("limits.concurrency", limits.concurrency.unwrap_or(1), 1..=10_000)?;
+        within("limits.tenant_queue", limits.tenant_queue, 1..=10_000)?;
+        within("limits.queue_wait_ms", limits.queue_wait_ms, 1..=60_000)?;
+        within("limits.in_flight", limits.in_flight, 1..=100_000)?;
+        within("limits.tenant_streams", limits.tenant_streams, 1..=10_000)?;
+        within("limits.tenant_requests_per_second", limits.tenant_requests_per_second, 1..=1_000_000)?;
+        within("limits.tenant_burst", limits.tenant_burst, 1..=1_000_000)?;
+        within("limits.key_requests_per_second", limits.key_requests_per_second, 1..=1_000_000)
     }
 
     fn check_services(&self) -> Result<(), Wrong> {
-        let known = |name: &String| rapport_proto::methods().any(|method| method.service() == name);
+        let known = |name: &String| rapport_proto::services().contains(&name.as_str());
         for (name, address) in &self.services {
             service(&format!("services.{name}"), known(name))?;
             url(&format!("services.{name}"), Some(address), &["http://", "https://"])?;
@@ -73,10 +79,7 @@ fn within<N: PartialOrd + std::fmt::Display>(
     if range.contains(&number) {
         return Ok(());
     }
-    Err((
-        format!("limits.{key}"),
-        format!("is {number}; it must be from {} to {}", range.start(), range.end()),
-    ))
+    Err((key.to_owned(), format!("is {number}; it must be from {} to {}", range.start(), range.end())))
 }
 
 /// The value is not repeated in the error: addresses may hold passwords.
@@ -93,9 +96,8 @@ fn service(key: &str, known: bool) -> Result<(), Wrong> {
     if known {
         return Ok(());
     }
-    let mut names: Vec<_> = rapport_proto::methods().map(|method| method.service()).collect();
-    names.dedup();
-    Err((key.to_owned(), format!("names no service; there are {}", names.join(", "))))
+    let names = rapport_proto::services().join(", ");
+    Err((key.to_owned(), format!("names no service; there are {names}")))
 }
 
 impl super::setting::Leaf for LogFormat {

@@ -48,8 +48,15 @@ section! {
 section! {
     /// The message bus.
     pub struct Nats {
-        /// The server, "nats://host:port"; several with commas; none when empty.
+        /// The server, "nats://user:password@host:port"; several with commas; none when empty. Without one services read each
+        /// other's logs, which is slower.
         url: Option<String> = None,
+        /// The first word of subjects and streams: another one for each installation that shares a server.
+        root: String = "rapport".into(),
+        /// In how many servers of a cluster each stream is kept, 1 to 5.
+        replicas: usize = 1,
+        /// Bytes that the stream of a service takes on disk at most, 1048576 to 1099511627776.
+        stream_bytes: u64 = 4 << 30,
     }
 }
 
