@@ -3,5 +3,5 @@ use rapport_events::Reactions;
 
 /// Identity: who belongs to which unit.
 pub(crate) fn reactions() -> Reactions {
-    Reactions::to("identity")
+    rapport_events::directory()
 }

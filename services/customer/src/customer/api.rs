@@ -216,6 +216,10 @@ async fn assign(tx: &mut TenantTx, r: &pb::AssignCustomersRequest) -> Result<Vec
     let owner = Id::<User>::parse_reference("owner", &r.owner)?;
     let unit = super::decode::reference("unit", &r.unit)?;
     let ids = r.ids.iter().map(|id| Id::<Customer>::parse("ids", id)).collect::<Result<Vec<_>, _>>()?;
+    let unit = match unit {
+        Some(unit) => Some(unit),
+        None => tx.unit_of(owner.uuid()).await?.map(Id::new),
+    };
     let held = tx.lock_many::<Customer>(&ids.iter().map(|id| id.uuid()).collect::<Vec<_>>()).await?;
     let mut moved = Vec::with_capacity(ids.len());
     for id in ids {

@@ -88,6 +88,7 @@ pub(super) async fn apply(tx: &mut TenantTx, ops: Vec<Op>) -> Result<Results, Er
             _ => plan(tx, op, target.and_then(|id| held.get(&id)), target),
         });
     }
+    place(tx, &mut plans).await?;
     refuse_taken(tx, &mut plans, &chosen).await?;
     begin_again_after_races(tx, &plans, &keys).await?;
     // A refusal stays with its change; a fault while collecting stops the whole.
@@ -99,6 +100,19 @@ pub(super) async fn apply(tx: &mut TenantTx, ops: Vec<Op>) -> Result<Results, Er
         });
     }
     Ok(results)
+}
+
+/// A new customer belongs to its owner's unit, unless another one is named.
+async fn place(tx: &mut TenantTx, plans: &mut [Result<Plan, Error>]) -> Result<(), Error> {
+    for plan in plans.iter_mut().flatten() {
+        if let Plan::Create(customer) = plan
+            && customer.unit_id.is_none()
+            && let Some(owner) = customer.owner_id
+        {
+            customer.unit_id = tx.unit_of(owner.uuid()).await?.map(Id::new);
+        }
+    }
+    Ok(())
 }
 
 /// Which existing customer a change is about.

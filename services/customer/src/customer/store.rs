@@ -18,6 +18,7 @@ impl Resource for Customer {
                                    addresses, industry, headcount, revenue_minor, revenue_currency, founding_date, \
                                    birth_date, tags, attributes, external_ids, create_time, update_time, delete_time";
     const OWNER: Option<&'static str> = Some("owner_id");
+    const UNIT: Option<&'static str> = Some("unit_id");
     const READ: &'static str = "customer.customers.read";
     const SOFT_DELETE: bool = true;
 
@@ -49,6 +50,9 @@ impl Resource for Customer {
     }
     fn owner(&self) -> Option<Uuid> {
         self.owner_id.map(Into::into)
+    }
+    fn unit(&self) -> Option<Uuid> {
+        self.unit_id.map(Into::into)
     }
     fn attributes(&self) -> Option<&Attributes> {
         Some(&self.attributes)

@@ -3,7 +3,9 @@
 mod api;
 pub mod bus;
 pub mod consume;
+mod copies;
 pub mod digest;
+mod directory;
 mod lead;
 mod leader;
 pub mod log;
@@ -15,6 +17,8 @@ pub mod sequencer;
 use rapport_store::audit::Audit;
 
 pub use api::LogApi;
+pub use copies::{Copies, Facts};
+pub use directory::directory;
 pub use lead::Log;
 pub use reactions::{Answer, Event, Reactions, Verdict};
 

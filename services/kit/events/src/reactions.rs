@@ -42,7 +42,7 @@ impl<E> Deref for Event<E> {
 /// A handler's answer.
 pub type Answer<'a> = BoxFuture<'a, Result<Verdict, Error>>;
 
-type Handle = dyn for<'a> Fn(&'a mut TenantTx, &'a [Arc<Line>]) -> Answer<'a> + Send + Sync;
+pub(crate) type Handle = dyn for<'a> Fn(&'a mut TenantTx, &'a [Arc<Line>]) -> Answer<'a> + Send + Sync;
 
 /// A handler: it has a name, which stands where people see what it could not do.
 #[derive(Clone)]
@@ -54,6 +54,11 @@ pub(crate) struct Handler {
 }
 
 impl Handler {
+    /// One that takes several events of a tenant at once.
+    pub(crate) fn of_many(name: &'static str, handle: Arc<Handle>) -> Self {
+        Self { name, many: true, handle }
+    }
+
     pub(crate) async fn handle(&self, tx: &mut TenantTx, lines: &[Arc<Line>]) -> Result<Verdict, Error> {
         // A panic is an answer, too: it must not stop the lane.
         let handled = AssertUnwindSafe((self.handle)(tx, lines)).catch_unwind().await;
@@ -110,7 +115,7 @@ impl Reactions {
         self.add::<E>(Handler { name, many: false, handle })
     }
 
-    fn add<E: rapport_proto::Event>(mut self, handler: Handler) -> Self {
+    pub(crate) fn add<E: rapport_proto::Event>(mut self, handler: Handler) -> Self {
         self.by_type.entry(E::full_name()).or_default().push(handler);
         self
     }

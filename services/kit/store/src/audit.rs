@@ -32,8 +32,8 @@ const DEFINERS: [&str; 11] = [
 pub struct Audit {
     platform: Vec<&'static str>,
     definers: Vec<&'static str>,
-    /// Name and owner column of the resources whose records have owners, by table.
-    owned: BTreeMap<&'static str, (&'static str, &'static str)>,
+    /// Name, owner column and unit column of the resources whose records have owners, by table.
+    owned: BTreeMap<&'static str, (&'static str, &'static str, Option<&'static str>)>,
     /// Tables with the columns that lists are sorted by.
     sorted: Vec<(&'static str, &'static str)>,
 }
@@ -62,7 +62,7 @@ impl Audit {
             }
         }));
         if let Some(owner) = R::OWNER {
-            self.owned.insert(R::TABLE, (R::NAME, owner));
+            self.owned.insert(R::TABLE, (R::NAME, owner, R::UNIT));
         }
         self
     }
@@ -104,7 +104,9 @@ impl Audit {
     /// Looks for what lists are served by.
     async fn indexes(&self, owner: &mut PgConnection, faults: &mut Vec<String>) -> Result<(), Error> {
         let sorted = self.sorted.iter().map(|(table, column)| (*table, *column, true));
-        let owned = self.owned.iter().map(|(table, (_, column))| (*table, *column, false));
+        let owned = self.owned.iter().flat_map(|(table, (_, owner, unit))| {
+            [Some(*owner), *unit].into_iter().flatten().map(|column| (*table, column, false))
+        });
         for (table, column, is_order) in sorted.chain(owned) {
             let (not_null, indexed): (bool, bool) = sqlx::query_as(INDEX)
                 .bind(table)
@@ -136,12 +138,17 @@ impl Audit {
         let of = |table: &str| policies.get(table).cloned().unwrap_or_default();
         for (table, policy) in policies.iter().filter(|(table, _)| !table.starts_with("probe_")) {
             let expected = match self.owned.get(table.as_str()) {
-                Some((resource, owner)) => {
+                Some((resource, owner, None)) => {
                     of("probe_owned").replace("probe_resource", resource).replace("probe_owner", owner)
                 }
+                Some((resource, owner, Some(unit))) => of("probe_of_unit")
+                    .replace("probe_resource", resource)
+                    .replace("probe_owner", owner)
+                    .replace("probe_unit", unit),
                 None => of("probe_plain"),
             };
-            if *policy != expected.replace("probe_owned", table).replace("probe_plain", table) {
+            let probes = ["probe_owned", "probe_of_unit", "probe_plain"];
+            if *policy != probes.iter().fold(expected, |text, probe| text.replace(probe, table)) {
                 faults.push(format!("{table} has other policies than rapport.protect makes: {policy}"));
             }
         }
@@ -162,7 +169,9 @@ const INDEX: &str = "
 const PROBES: &str = "CREATE TABLE public.probe_plain (tenant_id uuid, id uuid);
     SELECT rapport.protect('public.probe_plain');
     CREATE TABLE public.probe_owned (tenant_id uuid, id uuid, probe_owner uuid);
-    SELECT rapport.protect('public.probe_owned', resource => 'probe_resource', owner => 'probe_owner')";
+    SELECT rapport.protect('public.probe_owned', resource => 'probe_resource', owner => 'probe_owner');
+    CREATE TABLE public.probe_of_unit (tenant_id uuid, id uuid, probe_owner uuid, probe_unit uuid);
+    SELECT rapport.protect('public.probe_of_unit', resource => 'probe_resource', owner => 'probe_owner', unit => 'probe_unit')";
 
 /// Each tenant table's policies in one text, without blanks, which differ with the length of names.
 const POLICIES: &str = r"

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     OpenTx, Resource, Sabotage,
     columns::Columns,
+    directory::Units,
     error::database,
     fields::TenantFields,
     pool::{self, Pool},
@@ -39,6 +40,7 @@ struct Inner {
     /// Each tenant's custom fields, as of their version; the database says when they are old.
     fields: Cache<Uuid, Arc<TenantFields>>,
     columns: Columns,
+    units: Units,
     /// Tenants' transactions begun.
     begun: Arc<AtomicU64>,
     /// Wakes whoever takes events out of the outbox.
@@ -75,6 +77,7 @@ impl Db {
             scoped: Vec::new(),
             fields,
             columns: Columns::default(),
+            units: Units::default(),
             begun: Arc::default(),
             emitted: Arc::default(),
             sabotage: Sabotage::None,
@@ -105,6 +108,11 @@ impl Db {
     /// What types the columns of its tables have.
     pub(crate) fn columns(&self) -> &Columns {
         &self.0.columns
+    }
+
+    /// Users' units that were looked up.
+    pub(crate) fn units(&self) -> &Units {
+        &self.0.units
     }
 
     /// How many tenants' transactions began here since the process started: how busy it is.

@@ -7,6 +7,7 @@ mod columns;
 pub mod contact_point;
 mod db;
 mod diff;
+mod directory;
 mod error;
 mod etag;
 pub mod fields;

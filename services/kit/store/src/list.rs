@@ -129,19 +129,34 @@ impl Query {
         Ok(Self { filter, order, limit, after, fingerprint, show_deleted: params.show_deleted })
     }
 
-    /// The statement: one branch where everything is in sight; else one for own and one for shared records, each planned
-    /// by itself, so that each is served by its own index.
+    /// The statement: one branch where everything is in sight; else one for own records, one for those of the caller's units
+    /// and one for shared ones, each planned by itself, so that each is served by its own index.
     fn sql<R: Resource>(&self, tenant: Uuid, sight: Sight) -> QueryBuilder<Postgres> {
         let mut sql = QueryBuilder::new("");
         match (sight, R::OWNER) {
-            (Sight::Own(user), Some(owner)) => {
+            (Sight::Own(user) | Sight::Unit(user), Some(owner)) => {
+                let unit = R::UNIT.filter(|_| matches!(sight, Sight::Unit(_)));
                 sql.push("SELECT * FROM ((");
                 self.branch::<R>(&mut sql, tenant, false);
                 sql.push(format_args!(" AND t.{owner} = ")).push_bind(user);
                 self.tail(&mut sql, "t.", true);
+                if let Some(unit) = unit {
+                    sql.push(") UNION ALL (");
+                    self.branch::<R>(&mut sql, tenant, false);
+                    sql.push(format_args!(" AND t.{owner} IS DISTINCT FROM ")).push_bind(user);
+                    sql.push(format_args!(" AND t.{unit} IN ("));
+                    units(&mut sql, tenant, user);
+                    sql.push(")");
+                    self.tail(&mut sql, "t.", true);
+                }
                 sql.push(") UNION ALL (");
                 self.branch::<R>(&mut sql, tenant, false);
                 sql.push(format_args!(" AND t.{owner} IS DISTINCT FROM ")).push_bind(user);
+                if let Some(unit) = unit {
+                    sql.push(format_args!(" AND (t.{unit} IN ("));
+                    units(&mut sql, tenant, user);
+                    sql.push(")) IS NOT TRUE");
+                }
                 sql.push(" AND t.id IN (SELECT s.record_id FROM record_shares s WHERE s.tenant_id = ")
                     .push_bind(tenant);
                 sql.push(" AND s.principal = ").push_bind(user);
@@ -343,6 +358,15 @@ impl Key {
             Self::Id(v) => sql.push_bind(*v),
         };
     }
+}
+
+/// The units that a user sees.
+fn units(sql: &mut QueryBuilder<Postgres>, tenant: Uuid, user: Uuid) {
+    sql.push(
+        "SELECT b.unit_id FROM directory_users u JOIN directory_units_below b ON b.tenant_id = u.tenant_id AND b.above_id = u.unit_id
+         WHERE u.tenant_id = ",
+    );
+    sql.push_bind(tenant).push(" AND u.id = ").push_bind(user);
 }
 
 /// The side table of an indexed custom field.

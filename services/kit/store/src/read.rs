@@ -10,6 +10,8 @@ use crate::{Resource, TenantTx, error::database};
 pub(crate) enum Sight {
     /// All of them.
     All,
+    /// Those of this user's unit and of the units below it, and what `Own` has.
+    Unit(Uuid),
     /// Those that this user owns, and those shared with them.
     Own(Uuid),
 }
@@ -18,8 +20,12 @@ pub(crate) enum Sight {
 const SHARE: &str = "(SELECT s.level FROM record_shares s WHERE s.tenant_id = $1 AND s.resource = $2 \
                      AND s.record_id = t.id AND s.principal = $3)";
 
+/// The units that the caller sees: their own and those below it.
+const UNITS: &str = "SELECT b.unit_id FROM directory_users u JOIN directory_units_below b \
+                     ON b.tenant_id = u.tenant_id AND b.above_id = u.unit_id WHERE u.tenant_id = $1 AND u.id = $3";
+
 impl TenantTx {
-    /// Which records of `R` the caller sees. A scope of unit is that of own until units are known here.
+    /// Which records of `R` the caller sees.
     pub(crate) fn sight<R: Resource>(&self) -> Result<Sight, Error> {
         if R::READ.is_empty() {
             return Ok(Sight::All);
@@ -28,8 +34,9 @@ impl TenantTx {
         if R::OWNER.is_none() || scope == Scope::All {
             return Ok(Sight::All);
         }
-        // Whoever is nobody's user owns nothing.
-        Ok(Sight::Own(self.ctx().user().unwrap_or(Uuid::nil())))
+        // Whoever is nobody's user owns nothing, and is in no unit.
+        let user = self.ctx().user().unwrap_or(Uuid::nil());
+        Ok(if scope == Scope::Unit && R::UNIT.is_some() { Sight::Unit(user) } else { Sight::Own(user) })
     }
 
     /// Reads a record.
@@ -118,6 +125,11 @@ impl TenantTx {
         let user = self.ctx().user().unwrap_or(Uuid::nil());
         let scoped = R::OWNER.is_some();
         sql.push(if scoped { format!(", {SHARE} AS share") } else { ", NULL::text AS share".to_owned() });
+        // Each change of a batch has a permission of its own, with its own scope.
+        let by_unit = self.ctx().grants.iter().any(|(_, scope)| scope == Scope::Unit);
+        let in_unit = R::UNIT.map(|unit| format!("t.{unit} IN ({UNITS})"));
+        let of_unit = in_unit.as_deref().filter(|_| by_unit).unwrap_or("false");
+        sql.push(format_args!(", coalesce({of_unit}, false) AS in_unit"));
         sql.push(" FROM ").push(R::TABLE).push(" t WHERE t.tenant_id = ").push_bind(self.tenant());
         if scoped {
             // Bound even where only the share needs them, so that the places of SHARE hold.
@@ -127,8 +139,10 @@ impl TenantTx {
                 .push_bind(user)
                 .push("::uuid IS NOT NULL");
         }
-        if let (Sight::Own(_), Some(owner)) = (sight, R::OWNER) {
-            sql.push(format_args!(" AND (t.{owner} = $3 OR {SHARE} IS NOT NULL)"));
+        if let (Sight::Own(_) | Sight::Unit(_), Some(owner)) = (sight, R::OWNER) {
+            let in_unit = in_unit.filter(|_| matches!(sight, Sight::Unit(_)));
+            let or_in_unit = in_unit.map_or_else(String::new, |in_unit| format!(" OR {in_unit}"));
+            sql.push(format_args!(" AND (t.{owner} = $3 OR {SHARE} IS NOT NULL{or_in_unit})"));
         }
         sql
     }
@@ -140,6 +154,8 @@ pub struct Held<R> {
     /// The record.
     pub record: R,
     share: Option<String>,
+    /// Whether its unit is the caller's or stands below it, where that matters.
+    in_unit: bool,
 }
 
 impl<R: Resource> Held<R> {
@@ -147,6 +163,7 @@ impl<R: Resource> Held<R> {
         Ok(Self {
             record: R::from_row(row).map_err(database)?,
             share: row.try_get("share").map_err(database)?,
+            in_unit: row.try_get("in_unit").map_err(database)?,
         })
     }
 
@@ -156,6 +173,7 @@ impl<R: Resource> Held<R> {
         let user = ctx.user();
         let may = R::OWNER.is_none()
             || ctx.scope == Scope::All
+            || (ctx.scope == Scope::Unit && self.in_unit)
             || (user.is_some() && self.record.owner() == user)
             || self.share.as_deref() == Some("write");
         if may {

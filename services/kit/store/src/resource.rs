@@ -24,6 +24,9 @@ pub trait Resource: for<'r> FromRow<'r, PgRow> + Serialize + Clone + Send + Sync
     const COLUMNS: &'static str;
     /// The column with the owner; `None` when everyone in the tenant sees every record.
     const OWNER: Option<&'static str> = None;
+    /// The column with the unit that a record belongs to, for those who see what belongs to their unit and to those below it.
+    /// It has an index `(tenant_id, <unit>, …)`.
+    const UNIT: Option<&'static str> = None;
     /// The permission that lets one see records, e.g. `customer.customers.read`; empty when whoever may call a method that
     /// reads them may see all.
     const READ: &'static str;
@@ -41,6 +44,10 @@ pub trait Resource: for<'r> FromRow<'r, PgRow> + Serialize + Clone + Send + Sync
     fn version(&self) -> i64;
     /// The owner.
     fn owner(&self) -> Option<Uuid> {
+        None
+    }
+    /// The unit that it belongs to.
+    fn unit(&self) -> Option<Uuid> {
         None
     }
     /// The values of its custom fields.

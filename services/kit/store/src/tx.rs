@@ -106,6 +106,10 @@ impl TenantTx {
         Ok(())
     }
 
+    pub(crate) const fn db(&self) -> &Db {
+        &self.db
+    }
+
     /// What is left of it when it is part of another one.
     pub(crate) fn into_open(mut self) -> Option<OpenTx> {
         self.tx.take()
@@ -167,7 +171,8 @@ impl TenantTx {
         self.writes.update(after)?;
         self.forget_keys(before);
         self.forget_keys(after);
-        if before.owner() != after.owner() && self.sight::<R>()? != Sight::All {
+        let moves = (before.owner(), before.unit()) != (after.owner(), after.unit());
+        if moves && self.sight::<R>()? != Sight::All {
             self.writes.leaves_sight(R::NAME);
         }
         side::follow(&mut self.writes, self.fields.of(R::NAME), Some(before), after)

@@ -104,14 +104,17 @@ impl Db {
         OpenTx::unbegun(&self.0.pool).await.map_err(database)
     }
 
-    /// The scoped resources that the caller sees all of, as the policies read them: `,customer,lead,`.
+    /// The scoped resources that the caller sees all of, and those of which the caller sees what belongs to units, as the
+    /// policies read them: `,customer,lead@unit,`.
     pub(crate) fn all_seen(&self, ctx: &Ctx) -> String {
         let mut all = String::from(",");
         for (resource, permission) in &self.0.scoped {
-            if ctx.grants.scope(permission) == Some(Scope::All) {
-                all.push_str(resource);
-                all.push(',');
+            match ctx.grants.scope(permission) {
+                Some(Scope::All) => all.push_str(resource),
+                Some(Scope::Unit) => all.extend([resource, "@unit"]),
+                Some(Scope::Own) | None => continue,
             }
+            all.push(',');
         }
         all
     }

@@ -39,6 +39,8 @@ mod tenancy;
 #[cfg(test)]
 mod unit_of_work;
 #[cfg(test)]
+mod units;
+#[cfg(test)]
 mod widget;
 #[cfg(test)]
 mod wire;

@@ -22,6 +22,7 @@ CREATE TABLE widgets (
   made_on date NOT NULL,
   done boolean NOT NULL,
   owner_id uuid,
+  unit_id uuid,
   tags text[] NOT NULL,
   price_minor bigint,
   price_currency text,
@@ -37,7 +38,8 @@ CREATE INDEX widgets_made_on ON widgets (tenant_id, made_on, id) WHERE delete_ti
 CREATE INDEX widgets_done ON widgets (tenant_id, done, id) WHERE delete_time IS NULL;
 CREATE INDEX widgets_create_time ON widgets (tenant_id, create_time, id) WHERE delete_time IS NULL;
 CREATE INDEX widgets_owner ON widgets (tenant_id, owner_id, create_time, id);
-SELECT rapport.protect('widgets', resource => 'widget', owner => 'owner_id');
+CREATE INDEX widgets_unit ON widgets (tenant_id, unit_id, create_time, id);
+SELECT rapport.protect('widgets', resource => 'widget', owner => 'owner_id', unit => 'unit_id');
 "#;
 
 /// Where it lies, for custom fields.
@@ -52,6 +54,7 @@ pub(crate) struct Widget {
     pub(crate) made_on: Date,
     pub(crate) done: bool,
     pub(crate) owner_id: Option<Uuid>,
+    pub(crate) unit_id: Option<Uuid>,
     pub(crate) tags: Vec<String>,
     pub(crate) price_minor: Option<i64>,
     pub(crate) price_currency: Option<String>,
@@ -74,6 +77,7 @@ impl Widget {
             made_on: "2026-01-31".parse().unwrap(),
             done: false,
             owner_id: ctx.user(),
+            unit_id: None,
             tags: Vec::new(),
             price_minor: None,
             price_currency: None,
@@ -106,9 +110,10 @@ impl Resource for Widget {
     const NAME: &'static str = "widget";
     const KIND: &'static str = "test.widget";
     const TABLE: &'static str = "widgets";
-    const COLUMNS: &'static str = "id, version, name, size, made_on, done, owner_id, tags, price_minor, price_currency, \
+    const COLUMNS: &'static str = "id, version, name, size, made_on, done, owner_id, unit_id, tags, price_minor, price_currency, \
                                    attributes, external_ids, create_time, delete_time";
     const OWNER: Option<&'static str> = Some("owner_id");
+    const UNIT: Option<&'static str> = Some("unit_id");
     const READ: &'static str = "test.widgets.read";
     const SOFT_DELETE: bool = true;
 
@@ -134,6 +139,9 @@ impl Resource for Widget {
     }
     fn owner(&self) -> Option<Uuid> {
         self.owner_id
+    }
+    fn unit(&self) -> Option<Uuid> {
+        self.unit_id
     }
     fn attributes(&self) -> Option<&Attributes> {
         Some(&self.attributes)
