@@ -1,10 +1,11 @@
 //! Record scope holds in every method: who has every permission on *own* records sees own and shared ones only, in every
 //! answer; another's record is not found; one that is shared to read may be read and not changed.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use prost_reflect::{DynamicMessage, Kind, Value};
+use rapport::suite::Role;
 use rapport_proto::{Method, POOL, identity::v1 as pb, methods};
-use rapport_test_kit::{Caller, Ids, call, host, sample};
+use rapport_test_kit::{Caller, Ids, call, host, json, sample};
 use tonic::{Code, Status};
 
 use super::{
@@ -24,6 +25,8 @@ enum Right {
     Read,
     /// It was shared to be changed.
     Write,
+    /// It belongs to a unit below the caller's.
+    Unit,
     /// It is the caller's own.
     Own,
 }
@@ -51,6 +54,30 @@ async fn person(stage: &Stage, scope: pb::Scope) -> Caller {
     let request = pb::CreateRoleRequest { role: Some(role), ..pb::CreateRoleRequest::default() };
     let role = roles.create_role(request).await.unwrap().into_inner();
     stage.tenant.person_with(&[format!("identity.role/{}", role.id)]).await
+}
+
+/// The name of a unit below that of the caller, where a test has one.
+static UNIT_BELOW: OnceLock<String> = OnceLock::new();
+
+/// Puts somebody into a unit above another one, and waits until every service has heard of it.
+async fn put_above(stage: &Stage, caller: &Caller) {
+    let unit = async |parent: &str| {
+        let unit = serde_json::json!({"displayName": stage.word(), "parent": parent});
+        let unit = json(stage.tenant.post("/v1/units", &unit).await).await;
+        format!("identity.unit/{}", unit["id"].as_str().unwrap())
+    };
+    let above = unit("").await;
+    let _ = UNIT_BELOW.set(unit(&above).await);
+    let path = format!("/v1/users/{}", caller.user.id);
+    json(stage.tenant.patch(&path, &serde_json::json!({"unit": above})).await).await;
+    let mut customer = stage.world.databases.superuser(Role::Customer).await;
+    let heard = "SELECT count(*) FROM directory_users u JOIN directory_units_below b ON b.tenant_id = u.tenant_id AND b.above_id = u.unit_id
+                 WHERE u.id::text = $1";
+    while sqlx::query_scalar::<_, i64>(heard).bind(&caller.user.id).fetch_one(&mut customer).await.unwrap()
+        < 2
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// What one method did with one record.
@@ -129,10 +156,12 @@ impl Trial {
             Right::Read if method.writes() && code != Some(Code::PermissionDenied) => "lets it be written",
             Right::Read if !method.writes() && code.is_some() => "does not let it be read",
             Right::Read => return None,
-            Right::Write | Right::Own if matches!(code, Some(Code::NotFound | Code::PermissionDenied)) => {
+            Right::Write | Right::Unit | Right::Own
+                if matches!(code, Some(Code::NotFound | Code::PermissionDenied)) =>
+            {
                 "does not let it be used"
             }
-            Right::Write | Right::Own => return None,
+            Right::Write | Right::Unit | Right::Own => return None,
         };
         let path = &method.path;
         Some(format!("{path} ({choice}) with the right {right:?} {wrong}: {:?}", self.answer))
@@ -145,6 +174,8 @@ async fn record(stage: &Stage, resource: &Resource, caller: &Caller, right: Righ
     if let Some(record) = create.get_field_mut(&resource.body(resource.create)).as_message_mut() {
         let owner = if right == Right::Own { caller.name() } else { stage.tenant.name() };
         record.set_field_by_name("owner", Value::String(owner));
+        let unit = if right == Right::Unit { UNIT_BELOW.get().cloned() } else { None };
+        record.set_field_by_name("unit", Value::String(unit.unwrap_or_default()));
     }
     let answer = stage.call(resource.create, create).await.unwrap();
     let id = super::resource::id_of(&answer).unwrap();
@@ -154,7 +185,7 @@ async fn record(stage: &Stage, resource: &Resource, caller: &Caller, right: Righ
     match right {
         Right::Read => share(stage, resource, &id, &caller.user.id, 1).await,
         Right::Write => share(stage, resource, &id, &caller.user.id, 2).await,
-        Right::None | Right::Own => {}
+        Right::None | Right::Unit | Right::Own => {}
     }
     id
 }
@@ -217,6 +248,19 @@ async fn who_has_rights_on_own_records_sees_own_and_shared_ones_only() {
         findings.extend(outcome.findings);
         let checked = outcome.checked;
         assert!(checked.len() > 10, "only these concern a record with an owner: {:?}", checked.keys());
+    }
+    none(&findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_rights_on_a_unit_sees_what_belongs_to_it_and_to_those_below() {
+    let stage = Stage::new().await;
+    let mut evidence = Evidence::of(&stage.world).await;
+    let manager = person(&stage, pb::Scope::Unit).await;
+    put_above(&stage, &manager).await;
+    let mut findings = Vec::new();
+    for right in [Right::None, Right::Read, Right::Unit, Right::Own] {
+        findings.extend(check(&stage, &mut evidence, &manager, right).await.findings);
     }
     none(&findings);
 }
