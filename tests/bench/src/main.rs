@@ -13,6 +13,7 @@
 )]
 
 mod create;
+mod events;
 mod figure;
 mod import;
 mod lists;
@@ -27,7 +28,7 @@ mod up;
 use figure::Figure;
 
 /// What can be measured, in the order in which it is.
-const NAMES: [&str; 6] = ["create", "rest", "import", "lists", "neighbour", "up"];
+const NAMES: [&str; 7] = ["create", "rest", "import", "lists", "neighbour", "events", "up"];
 
 #[tokio::main]
 async fn main() {
@@ -55,6 +56,7 @@ async fn measure(name: &str) -> Vec<Figure> {
         "import" => import::measure().await,
         "lists" => lists::measure().await,
         "neighbour" => neighbour::measure().await,
+        "events" => events::measure().await,
         _ => up::measure().await,
     }
 }

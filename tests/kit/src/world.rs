@@ -159,7 +159,7 @@ impl World {
     }
 
     /// A service of the suite, called by another one.
-    pub fn internal(&self, service: &str) -> InterceptedService<Upstream, impl Interceptor + Clone> {
+    pub fn internal(&self, service: &str) -> InterceptedService<Upstream, impl Interceptor + Clone + use<>> {
         let from_inside = |mut request: Request<()>| {
             request.metadata_mut().insert("rapport-internal", MetadataValue::from_static(INTERNAL));
             Ok(request)
