@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use rapport_kernel::{Clock, Error};
 use rapport_store::Db;
-use tokio::{sync::Notify, time::sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::Bus,
+    fresh::Fresh,
     leader::{LOG, Term},
     relay::relay,
     sequencer::{Pace, Sabotage, drive},
@@ -63,12 +64,12 @@ impl Log {
     }
 
     async fn lead(&self, mut term: Term, stop: &CancellationToken) -> Result<(), Error> {
-        let (epoch, moved) = (term.epoch(), Notify::new());
+        let (epoch, fresh) = (term.epoch(), Fresh::default());
         tracing::info!(service = self.service, epoch, "this process leads the log");
-        let sequencing = drive(&self.db, &self.clock, &mut term, self.pace, self.sabotage, &moved, stop);
+        let sequencing = drive(&self.db, &self.clock, &mut term, self.pace, self.sabotage, &fresh, stop);
         let relaying = async {
             match &self.bus {
-                Some(bus) => relay(&self.db, bus, &self.service, &self.clock, epoch, &moved, stop).await,
+                Some(bus) => relay(&self.db, bus, &self.service, &self.clock, epoch, &fresh, stop).await,
                 None => Ok(()),
             }
         };

@@ -3,7 +3,11 @@ use std::time::Duration;
 
 use rapport_kernel::Error;
 use rapport_store::{Db, database};
-use sqlx::{Executor as _, FromRow, PgConnection, Postgres, postgres::PgArguments, query::Query};
+use sqlx::{
+    Executor as _, FromRow, PgConnection, Postgres,
+    postgres::{PgArguments, PgRow},
+    query::QueryAs,
+};
 use tokio::time::{Instant, sleep};
 
 /// How often a leader that has nothing to do says that it lives.
@@ -21,7 +25,7 @@ pub(crate) const LOG: &str = "log";
 
 /// The time in which this process leads something: its epoch, and the session that it does so with.
 #[derive(Debug)]
-pub struct Term {
+pub(crate) struct Term {
     name: String,
     session: PgConnection,
     epoch: i64,
@@ -42,7 +46,7 @@ impl Term {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn begin(db: &Db, name: &str) -> Result<Self, Error> {
+    pub(crate) async fn begin(db: &Db, name: &str) -> Result<Self, Error> {
         let mut session = db.session().await?;
         // The outbox is nearly always empty, and full of what was in it: to look through all of it is never the best.
         session.execute("SET enable_seqscan = off; SET enable_bitmapscan = off").await.map_err(database)?;
@@ -82,7 +86,7 @@ impl Term {
     }
 
     /// The number of this time; every later leader has a higher one.
-    pub const fn epoch(&self) -> i64 {
+    pub(crate) const fn epoch(&self) -> i64 {
         self.epoch
     }
 
@@ -102,19 +106,23 @@ impl Term {
         if beats.rows_affected() == 1 { Ok(()) } else { Err(deposed()) }
     }
 
-    /// Runs a statement in a transaction, which counts only if the statement wrote `rows` rows.
-    pub(crate) async fn commit(
+    /// Runs a statement in a transaction, which counts only if the statement gives `count` rows.
+    pub(crate) async fn commit<R>(
         &mut self,
-        statement: Query<'_, Postgres, PgArguments>,
-        rows: u64,
-    ) -> Result<(), Error> {
+        statement: QueryAs<'_, Postgres, R, PgArguments>,
+        count: usize,
+    ) -> Result<Vec<R>, Error>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
         self.session.execute("BEGIN").await.map_err(database)?;
-        let written = statement.execute(&mut self.session).await.map_err(database)?.rows_affected();
-        if written != rows {
+        let rows = statement.fetch_all(&mut self.session).await.map_err(database)?;
+        if rows.len() != count {
             self.session.execute("ROLLBACK").await.map_err(database)?;
             return Err(deposed());
         }
-        self.session.execute("COMMIT").await.map(drop).map_err(database)
+        self.session.execute("COMMIT").await.map_err(database)?;
+        Ok(rows)
     }
 }
 

@@ -6,12 +6,13 @@ pub mod consume;
 mod copies;
 pub mod digest;
 mod directory;
+mod fresh;
 mod lead;
 mod leader;
 pub mod log;
 mod parts;
 mod reactions;
-pub mod relay;
+mod relay;
 pub mod sequencer;
 
 use rapport_store::audit::Audit;

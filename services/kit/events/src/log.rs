@@ -48,7 +48,7 @@ pub struct Line {
 }
 
 /// The columns of a [`Line`].
-const COLUMNS: &str =
+pub(crate) const COLUMNS: &str =
     "number, part, part_number, tenant_number, event_id, tenant_id, resource, record_id, version, subject,
     type, changed_paths, payload, principal, on_behalf_of, via, cause, trace, time";
 

@@ -7,30 +7,30 @@
 //! knows by the numbers.
 mod drive;
 
-pub use drive::relay;
+pub(crate) use drive::relay;
 
 /// How far the bus has come: no I/O.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Everything up to this number is on the bus.
-    pub held: i64,
+    pub(crate) held: i64,
     /// Everything up to this number was sent.
-    pub sent: i64,
+    pub(crate) sent: i64,
 }
 
 impl Progress {
     /// One that has everything up to `held`.
-    pub const fn new(held: i64) -> Self {
+    pub(crate) const fn new(held: i64) -> Self {
         Self { held, sent: held }
     }
 
     /// Another line was sent.
-    pub const fn sent(&mut self, number: i64) {
+    pub(crate) const fn sent(&mut self, number: i64) {
         self.sent = number;
     }
 
     /// The bus says that it holds the line after the last one that it said so of. Answers come in the order of sending.
-    pub const fn holds(&mut self, number: i64) {
+    pub(crate) const fn holds(&mut self, number: i64) {
         if number == self.held + 1 {
             self.held = number;
         }
@@ -38,14 +38,7 @@ impl Progress {
 
     /// Something was not answered, so nobody knows whether the bus holds it: everything after what it holds for sure is sent
     /// again.
-    pub const fn unsure(&mut self) {
+    pub(crate) const fn unsure(&mut self) {
         self.sent = self.held;
-    }
-
-    /// The bus holds less than it said.
-    pub const fn back_to(&mut self, number: i64) {
-        if number < self.held {
-            *self = Self::new(number);
-        }
     }
 }

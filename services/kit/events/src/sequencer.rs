@@ -23,7 +23,8 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use uuid::Uuid;
 
-pub use drive::{Pace, drive};
+pub use drive::Pace;
+pub(crate) use drive::drive;
 pub use gaps::Snapshot;
 
 use self::{fair::Fair, gaps::Gaps};

@@ -9,15 +9,13 @@ use futures::{StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
 use rapport_kernel::{BoxError, Clock, Error};
 use rapport_store::{Db, database};
 use sqlx::{FromRow, PgConnection};
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
 use crate::{
     bus::{Bus, Header, Message},
+    fresh::Fresh,
     log::{self, Line, Which},
 };
 
@@ -48,17 +46,17 @@ struct Note {
 /// An answer of the bus: the line's number, and the bus's own number for it.
 type Answer = BoxFuture<'static, Result<(i64, u64), BoxError>>;
 
-/// Publishes the log of `service`, as long as this process leads it in `epoch`. `moved` says that it grew.
+/// Publishes the log of `service`, as long as this process leads it in `epoch`. `fresh` has what was just written.
 ///
 /// # Errors
 /// When the database fails, or another process leads by now. What is wrong with the bus is waited for.
-pub async fn relay(
+pub(crate) async fn relay(
     db: &Db,
     bus: &Bus,
     service: &str,
     clock: &Clock,
     epoch: i64,
-    moved: &Notify,
+    fresh: &Fresh,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let mut relay = Relay::begin(db, bus.clone(), service.to_owned(), clock.clone(), epoch).await?;
@@ -80,11 +78,11 @@ pub async fn relay(
             checked = Some(Instant::now());
         }
         let look = if relay.is_noted() { LOOK } else { NOTE };
-        let answered = match relay.fill().await? {
+        let answered = match relay.fill(fresh).await? {
             false => Err("it could not be sent".into()),
             true => tokio::select! {
                 Some(answer) = relay.answers.next() => answer,
-                () = moved.notified() => { relay.grown = true; continue }
+                () = fresh.grown() => { relay.grown = true; continue }
                 () = sleep(look) => { relay.grown = true; continue }
                 () = stop.cancelled() => break,
             },
@@ -219,15 +217,18 @@ impl Relay {
     }
 
     /// Sends lines until enough are on their way. False when the bus takes none.
-    async fn fill(&mut self) -> Result<bool, Error> {
+    async fn fill(&mut self, fresh: &Fresh) -> Result<bool, Error> {
         while self.answers.len() < WINDOW {
             let Some(line) = self.lines.pop_front() else {
                 if !std::mem::take(&mut self.grown) {
                     return Ok(true);
                 }
-                let lines = log::read(&mut self.session, Which::All, self.progress.sent, PIECE).await?;
-                self.grown = lines.len() == PIECE;
-                self.lines.extend(lines);
+                self.lines = fresh.after(self.progress.sent);
+                if self.lines.is_empty() {
+                    self.lines =
+                        log::read(&mut self.session, Which::All, self.progress.sent, PIECE).await?.into();
+                    self.grown = self.lines.len() == PIECE;
+                }
                 if self.lines.is_empty() {
                     return Ok(true);
                 }

@@ -3,15 +3,17 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use rapport_kernel::{Clock, Date, Error};
 use rapport_store::{Db, database};
-use sqlx::{FromRow, PgConnection, Row as _};
-use tokio::{sync::Notify, time::Instant};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row as _};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Batch, Heads, Look, PARTS, Sabotage, Sequencer, Snapshot, Waiting};
 use crate::{
     digest::Digest,
+    fresh::Fresh,
     leader::{BEAT, Term, deposed},
+    log,
 };
 
 /// How much is done at a time.
@@ -23,6 +25,8 @@ pub struct Pace {
     pub look: usize,
     /// Rows that are remembered at most. What is beyond them waits its turn in the outbox.
     pub remembered: usize,
+    /// The pause after a batch that left nothing waiting: while it lasts, the next events gather.
+    pub gather: Duration,
     /// The pause before the outbox is looked into again, unless a commit of this process comes before; it doubles with
     /// every look that sees nothing,
     pub first_pause: Duration,
@@ -36,24 +40,25 @@ impl Default for Pace {
             batch: 256,
             look: 4096,
             remembered: 500_000,
+            gather: Duration::from_millis(3),
             first_pause: Duration::from_millis(5),
             longest_pause: Duration::from_millis(50),
         }
     }
 }
 
-/// Moves events into the log, as long as this process leads it. `moved` is told of every batch.
+/// Moves events into the log, as long as this process leads it. `fresh` gets every line.
 ///
 /// # Errors
 /// When the database fails, or another process leads by now. Nothing is lost then: whoever leads next begins by reading where
 /// the log stands.
-pub async fn drive(
+pub(crate) async fn drive(
     db: &Db,
     clock: &Clock,
     term: &mut Term,
     pace: Pace,
     sabotage: Sabotage,
-    moved: &Notify,
+    fresh: &Fresh,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let mut sequencer = Sequencer::new(heads(term).await?, sabotage);
@@ -70,9 +75,11 @@ pub async fn drive(
             if today > day {
                 day = file_under(term, today).await?;
             }
-            write(term, &batch, clock, day).await?;
-            moved.notify_one();
+            fresh.push(write(term, &batch, clock, day).await?);
             (pause, beat) = (pace.first_pause, Instant::now());
+            if sequencer.waiting() == 0 {
+                sleep(pace.gather).await;
+            }
             continue;
         }
         if beat.elapsed() >= BEAT {
@@ -81,7 +88,7 @@ pub async fn drive(
         }
         tokio::select! {
             () = db.emitted() => pause = pace.first_pause,
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(pace.longest_pause),
+            () = sleep(pause) => pause = (pause * 2).min(pace.longest_pause),
             () = stop.cancelled() => {}
         }
     }
@@ -223,14 +230,15 @@ const MOVE: &str = "
       $15, sha256(t.payload), t.link
     FROM taken t, head ORDER BY t.number";
 
-async fn write(term: &mut Term, batch: &Batch, clock: &Clock, day: Date) -> Result<(), Error> {
+async fn write(term: &mut Term, batch: &Batch, clock: &Clock, day: Date) -> Result<Vec<log::Line>, Error> {
     let Batch { lines, heads } = batch;
     let column = |value: fn(&super::Line) -> i64| lines.iter().map(value).collect::<Vec<_>>();
     let (retentions, links): (Vec<&str>, Vec<&[u8]>) =
         lines.iter().map(|line| (line.retention.as_str(), line.link.as_slice())).unzip();
     let chains: Vec<&str> = heads.chains.keys().map(String::as_str).collect();
     let chain_links: Vec<&[u8]> = heads.chains.values().flatten().map(Digest::as_slice).collect();
-    let query = sqlx::query(MOVE)
+    let sql = format!("{MOVE} RETURNING {}", log::COLUMNS);
+    let query = sqlx::query_as(AssertSqlSafe(sql))
         .bind(term.epoch())
         .bind(heads.number)
         .bind(heads.parts.as_slice())
@@ -246,5 +254,7 @@ async fn write(term: &mut Term, batch: &Batch, clock: &Clock, day: Date) -> Resu
         .bind(column(|line| line.tenant_number))
         .bind(links)
         .bind(clock.now());
-    term.commit(query, lines.len() as u64).await
+    let mut written: Vec<log::Line> = term.commit(query, lines.len()).await?;
+    written.sort_unstable_by_key(|line| line.number);
+    Ok(written)
 }
