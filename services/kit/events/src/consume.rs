@@ -5,10 +5,13 @@
 //! told by the next number and read from the producer's log; and what the bus never brings is found by asking that log, every
 //! few seconds, where it stands. So the bus makes it fast, and the two databases make it true.
 mod apply;
+mod doubt;
 mod drive;
 mod lane;
+mod producer;
 
-pub use drive::{Consumer, Page, Producer, Sabotage};
+pub use drive::{Consumer, Sabotage};
+pub use producer::{Page, Producer};
 
 /// What a lane does with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

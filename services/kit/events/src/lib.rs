@@ -14,6 +14,7 @@ mod parts;
 mod reactions;
 mod relay;
 pub mod sequencer;
+mod verify;
 
 use rapport_store::audit::Audit;
 
@@ -22,6 +23,7 @@ pub use copies::{Copies, Facts};
 pub use directory::directory;
 pub use lead::Log;
 pub use reactions::{Answer, Event, Reactions, Verdict};
+pub use verify::{Verified, verify};
 
 /// What the database of every service may have for its log, beside what it had.
 pub fn audit(audit: Audit) -> Audit {

@@ -9,38 +9,31 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{
-    HeaderMap,
-    jetstream::{
-        AckKind,
-        consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
-    },
+use async_nats::jetstream::{
+    AckKind,
+    consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
 };
-use bytes::Bytes;
-use futures::{StreamExt as _, future::BoxFuture};
+use futures::StreamExt as _;
 use rapport_kernel::{BoxError, Clock, Error};
-use rapport_proto::events::v1::{GetLogHeadsRequest, ReadLogRequest, log_service_client::LogServiceClient};
 use rapport_store::{Db, PARTS, database};
-use serde_json::json;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, client::GrpcService};
 
 use super::{
     Watermark,
     apply::Effects,
+    doubt::Doubtful,
     lane::{Arrival, Lane},
+    producer::Producer,
 };
 use crate::{
-    api::from_proto,
     bus::{Bus, Message},
     lead::cause,
     leader::{BEAT, Term},
-    log::Line,
     reactions::Reactions,
 };
 
@@ -56,69 +49,6 @@ const PENDING: i64 = 8192;
 const QUEUE: usize = 1024;
 /// A message that is not acknowledged for so long comes again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// Bytes of a message that is set aside, for people to look at.
-const KEPT: usize = 64 << 10;
-
-/// A piece of the producer's log.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// Lines of a partition, without gaps.
-    pub lines: Vec<Line>,
-    /// The leader that wrote the last of them, or a later one.
-    pub epoch: i64,
-}
-
-/// The log of the service that is heard.
-#[derive(Clone)]
-pub struct Producer {
-    read: Arc<dyn Fn(i16, i64, i32) -> BoxFuture<'static, Result<Page, Error>> + Send + Sync>,
-    heads: Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<i64>, Error>> + Send + Sync>,
-}
-
-impl Producer {
-    /// The one that this client reaches.
-    pub fn new<T>(client: LogServiceClient<T>) -> Self
-    where
-        T: GrpcService<Body> + Clone + Send + Sync + 'static,
-        T::Error: Into<BoxError>,
-        T::Future: Send,
-        T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
-        <T::ResponseBody as http_body::Body>::Error: Into<BoxError> + Send,
-    {
-        let reader = client.clone();
-        let read = move |part: i16, after, page_size| -> BoxFuture<'static, Result<Page, Error>> {
-            let mut client = reader.clone();
-            Box::pin(async move {
-                let request = ReadLogRequest { part: part.into(), after, page_size };
-                let page = client.read_log(request).await.map_err(unreachable)?.into_inner();
-                let lines = page.lines.into_iter().map(from_proto).collect::<Result<_, _>>()?;
-                Ok(Page { lines, epoch: page.epoch })
-            })
-        };
-        let heads = move || -> BoxFuture<'static, Result<Vec<i64>, Error>> {
-            let mut client = client.clone();
-            Box::pin(async move {
-                let heads = client.get_log_heads(GetLogHeadsRequest {}).await.map_err(unreachable)?;
-                Ok(heads.into_inner().part_numbers)
-            })
-        };
-        Self { read: Arc::new(read), heads: Arc::new(heads) }
-    }
-
-    /// Lines of a partition after a number, at most so many.
-    pub(super) async fn read(&self, part: i16, after: i64, most: i32) -> Result<Page, Error> {
-        (self.read)(part, after, most).await
-    }
-
-    /// The last number of each partition.
-    async fn heads(&self) -> Result<Vec<i64>, Error> {
-        (self.heads)().await
-    }
-}
-
-fn unreachable(status: tonic::Status) -> Error {
-    Error::Unavailable(status.into())
-}
 
 /// A promise of consumers to break. Only for tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -218,7 +148,7 @@ impl Consumer {
             error = beat(&mut term) => Err(error),
             error = self.ask(&entries, &heard) => Err(error),
             error = self.listen(&entries) => Err(error),
-            error = self.set_aside(doubted) => Err(error),
+            error = self.doubt(doubted) => Err(error),
         }
     }
 
@@ -298,10 +228,10 @@ impl Consumer {
                 Ok(read) => {
                     let entry = usize::try_from(read.line.part).ok().and_then(|part| entries.get(part));
                     let entry = entry.ok_or("a message of no partition")?;
-                    entry.send(Arrival::Message(Box::new(read), acker)).await?;
+                    entry.send(Arrival::Message(Box::new((read, acker)))).await?;
                 }
                 Err(reason) => {
-                    self.keep(&Doubtful::of(&message, reason)).await?;
+                    self.set_aside(&Doubtful::of(&message, reason)).await?;
                     acker.ack_with(AckKind::Term).await?;
                 }
             }
@@ -336,79 +266,14 @@ impl Consumer {
     }
 
     /// Keeps messages that were not believed.
-    async fn set_aside(&self, mut doubted: mpsc::UnboundedReceiver<(Message, String)>) -> Error {
+    async fn doubt(&self, mut doubted: mpsc::UnboundedReceiver<(Message, String)>) -> Error {
         let producer = self.reactions.producer();
         while let Some((message, reason)) = doubted.recv().await {
-            if let Err(error) = self.keep(&Doubtful::read(producer, &message, reason)).await {
+            if let Err(error) = self.set_aside(&Doubtful::read(producer, &message, reason)).await {
                 return error;
             }
         }
         pending().await
-    }
-
-    async fn keep(&self, doubtful: &Doubtful) -> Result<(), Error> {
-        let producer = self.reactions.producer();
-        tracing::warn!(
-            service = self.service,
-            producer,
-            reason = doubtful.reason,
-            "a message of the bus is set aside"
-        );
-        let mut tx = self.db.platform().await?;
-        sqlx::query(
-            "INSERT INTO platform.set_aside (id, producer, stream_sequence, subject, headers, payload, reason, create_time)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(self.clock.new_uuid())
-        .bind(producer)
-        .bind(doubtful.sequence)
-        .bind(&doubtful.subject)
-        .bind(&doubtful.headers)
-        .bind(&doubtful.payload)
-        .bind(&doubtful.reason)
-        .bind(self.clock.now())
-        .execute(tx.conn()?)
-        .await
-        .map_err(database)?;
-        tx.commit().await
-    }
-}
-
-/// A message that is not believed.
-struct Doubtful {
-    sequence: i64,
-    subject: String,
-    headers: serde_json::Value,
-    payload: Vec<u8>,
-    reason: String,
-}
-
-impl Doubtful {
-    fn of(message: &async_nats::Message, reason: String) -> Self {
-        let headers = message.headers.iter().flat_map(HeaderMap::iter).map(|(name, values)| {
-            (name.to_string(), values.iter().map(ToString::to_string).collect::<Vec<_>>().into())
-        });
-        Self {
-            sequence: 0,
-            subject: message.subject.to_string(),
-            headers: serde_json::Value::Object(headers.collect()),
-            payload: message.payload.iter().take(KEPT).copied().collect(),
-            reason,
-        }
-    }
-
-    fn read(producer: &str, message: &Message, reason: String) -> Self {
-        let line = &message.line;
-        Self {
-            sequence: 0,
-            subject: format!("{producer}.{:02}.{}", line.part, line.subject),
-            headers: json!({
-                "epoch": message.epoch, "event_id": line.event_id, "tenant_id": line.tenant_id, "type": line.r#type,
-                "part_number": line.part_number, "record_id": line.record_id
-            }),
-            payload: line.payload.iter().flatten().take(KEPT).copied().collect(),
-            reason,
-        }
     }
 }
 

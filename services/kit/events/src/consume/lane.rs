@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What comes to a lane.
 pub(super) enum Arrival {
     /// A message of the bus.
-    Message(Box<bus::Message>, Acker),
+    Message(Box<(bus::Message, Acker)>),
     /// The log goes up to this number, and the bus has had its time to bring it.
     Behind(i64),
 }
@@ -66,8 +66,9 @@ impl Lane {
                             self.catch_up(number).await?;
                         }
                     }
-                    Arrival::Message(message, acker) => {
-                        self.message(*message, &mut next).await?;
+                    Arrival::Message(arrived) => {
+                        let (message, acker) = *arrived;
+                        self.message(message, &mut next).await?;
                         ackers.push(acker);
                     }
                 }

@@ -2,10 +2,14 @@
 #[cfg(test)]
 mod hear;
 #[cfg(test)]
+mod lead;
+#[cfg(test)]
 mod note;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]
 mod sequence;
+#[cfg(test)]
+mod verify;
 #[cfg(test)]
 mod world;

@@ -52,7 +52,7 @@ async fn write(world: &World, tenants: &[Ctx], writers: usize, rounds: usize) ->
 }
 
 /// What is wrong with a log that should hold so many events.
-fn faults(log: &[Line], written: usize) -> Vec<String> {
+pub(crate) fn faults(log: &[Line], written: usize) -> Vec<String> {
     let mut faults = Vec::new();
     if log.len() != written {
         faults.push(format!("{} lines of {written} events", log.len()));

@@ -1,0 +1,71 @@
+//! The chain: whatever is changed in the log shows, and what is erased leaves it whole.
+use rapport_events::verify;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+use crate::{
+    note::{change, create},
+    world::{Kept, World},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_change_of_the_log_shows_and_erasing_leaves_it_whole() {
+    let world = World::new().await;
+    let log = Kept::keep(world.service_log());
+    let ctx = world.tenant();
+    for text in ["杭州", "b", "c"] {
+        let notes = create(&world.db, &ctx, &[text; 5]).await;
+        let mut tx = world.db.begin(&ctx).await.unwrap();
+        change(&mut tx, notes[0].id, "changed").await;
+        tx.finish().await.unwrap();
+    }
+    world.later(86_400);
+    create(&world.db, &ctx, &["the day after"]).await;
+    world.settled().await;
+    log.end().await;
+    let verified = verify(&world.db).await.unwrap();
+    assert_eq!((verified.lines, verified.erased, verified.faults.as_slice()), (19, 0, [].as_slice()));
+
+    let mut admin = world.admin().await;
+    admin.execute("UPDATE platform.event_log SET payload = NULL WHERE number = 7").await.unwrap();
+    let verified = verify(&world.db).await.unwrap();
+    assert_eq!((verified.lines, verified.erased, verified.faults.as_slice()), (19, 1, [].as_slice()));
+
+    for (sabotage, fault) in [
+        ("UPDATE platform.event_log SET payload = 'forged' WHERE number = 5", "the payload of number 5"),
+        (
+            "UPDATE platform.event_log SET principal = 'nobody' WHERE number = 5",
+            "number 5 is not what it was",
+        ),
+        (
+            "UPDATE platform.event_log SET changed_paths = '{salary}' WHERE number = 5",
+            "number 5 is not what it was",
+        ),
+        (
+            "UPDATE platform.event_log SET time = time + interval '1 us' WHERE number = 5",
+            "number 5 is not what it was",
+        ),
+        (
+            "UPDATE platform.event_log SET payload_digest = sha256('forged'), payload = 'forged' WHERE number = 5",
+            "number 5 is not",
+        ),
+        ("UPDATE platform.event_log SET version = 9 WHERE number = 5", "number 5 is not what it was"),
+        ("DELETE FROM platform.event_log WHERE number = 5", "number 5 is missing before 6"),
+        ("DELETE FROM platform.event_log WHERE number = 19", "the last lines of partition"),
+        (
+            "UPDATE platform.event_log SET link = sha256('forged') WHERE number = 5",
+            "number 5 is not what it was",
+        ),
+    ] {
+        let kept = "CREATE TABLE kept AS SELECT * FROM platform.event_log";
+        admin.execute(kept).await.unwrap();
+        admin.execute(AssertSqlSafe(sabotage)).await.unwrap();
+        let faults = verify(&world.db).await.unwrap().faults;
+        assert!(faults.iter().any(|told| told.starts_with(fault)), "{sabotage}: {faults:?}");
+        let mut tx = admin.begin().await.unwrap();
+        tx.execute("DELETE FROM platform.event_log; INSERT INTO platform.event_log SELECT * FROM kept; DROP TABLE kept")
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(verify(&world.db).await.unwrap().faults, Vec::<String>::new());
+}
