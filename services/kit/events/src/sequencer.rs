@@ -7,7 +7,7 @@
 //! ```
 //!
 //! **No event is lost.** An id that is missing below the highest one is a gap; it is looked into again until the transactions
-//! that may fill it are over ([`gaps`]). No clock and no time limit has a part in that.
+//! that may fill it are over (`gaps`). No clock and no time limit has a part in that.
 //!
 //! **The order of each record is kept.** A record's events are written while its row is locked. Whoever sees one of them sees
 //! all earlier ones of that record, in the same look if not before; and their ids ascend. So taking a tenant's rows by id, out
