@@ -8,7 +8,6 @@ mod reactions;
 use rapport_blobs::Blobs;
 use rapport_events::{
     Log,
-    bus::Bus,
     consume::{Consumer, Producer},
 };
 use rapport_import::Imports;
@@ -46,8 +45,8 @@ pub struct Env {
     pub clock: Clock,
     /// How imports are worked on.
     pub imports: rapport_import::Options,
-    /// The bus, if there is one.
-    pub bus: Option<Bus>,
+    /// The bus, and how long the log is kept.
+    pub events: rapport_events::Settings,
     /// Identity's log: who belongs to which unit.
     pub identity: Producer,
     /// For tests: a promise to break.
@@ -62,11 +61,11 @@ pub fn audit() -> Audit {
 
 /// The service's parts.
 pub fn parts(env: Env) -> Parts {
-    let Env { db, blobs, clock, imports, bus, identity, sabotage } = env;
+    let Env { db, blobs, clock, imports, events, identity, sabotage } = env;
     let db = db.with::<Customer>().sabotaged(sabotage);
     let imports = Imports::new(db.clone(), blobs, clock.clone(), imports).join(CustomerImports);
-    let log = Log::new("customer", db.clone(), bus.clone(), clock.clone());
-    let ear = Consumer::new("customer", db.clone(), bus, clock.clone(), identity, reactions::reactions());
+    let log = Log::new("customer", db.clone(), &events, clock.clone());
+    let ear = Consumer::new("customer", db.clone(), &events, clock.clone(), identity, reactions::reactions());
     let parts = Parts {
         name: "customer",
         routes: Routes::new(CustomerServiceServer::new(CustomerApi::new(db.clone())))

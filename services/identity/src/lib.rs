@@ -18,7 +18,7 @@ mod user;
 use std::sync::Arc;
 
 use moka::sync::Cache;
-use rapport_events::{Log, bus::Bus};
+use rapport_events::Log;
 use rapport_kernel::{Clock, Error};
 use rapport_proto::identity::v1::{
     api_key_service_server::ApiKeyServiceServer, role_service_server::RoleServiceServer,
@@ -55,8 +55,8 @@ pub struct Env {
     pub region: String,
     /// Where passwords are hashed.
     pub passwords: Passwords,
-    /// The bus, if there is one.
-    pub bus: Option<Bus>,
+    /// The bus, and how long the log is kept.
+    pub events: rapport_events::Settings,
 }
 
 /// What all of identity's services share.
@@ -115,7 +115,7 @@ pub async fn parts(env: Env) -> Result<Parts, Error> {
             Ok(kept.unwrap_or(Ok(()))?)
         }
     });
-    let log = Log::new("identity", env.db.clone(), env.bus, env.clock);
+    let log = Log::new("identity", env.db.clone(), &env.events, env.clock);
     let db = env.db;
     let ready = ReadyCheck::new("identity database", move || {
         let db = db.clone();

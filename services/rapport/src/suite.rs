@@ -8,7 +8,10 @@ use std::{
 
 use axum::Router;
 use rapport_blobs::Blobs;
-use rapport_events::bus::{self, Bus};
+use rapport_events::{
+    Keep,
+    bus::{self, Bus},
+};
 use rapport_gateway::{Gateway, Rate, Settings};
 use rapport_identity::Passwords;
 use rapport_kernel::{BoxError, Clock, Instant};
@@ -73,7 +76,7 @@ impl Role {
     async fn parts(
         self,
         plan: &Plan,
-        bus: Option<Bus>,
+        events: &rapport_events::Settings,
         peers: &Arc<Peers>,
     ) -> Result<Option<Parts>, BoxError> {
         if self.migrations().is_none() {
@@ -91,7 +94,7 @@ impl Role {
                     cell: config.cell.clone(),
                     region: config.region.clone(),
                     passwords: plan.passwords.clone(),
-                    bus,
+                    events: events.clone(),
                 })
                 .await?,
             ),
@@ -100,7 +103,7 @@ impl Role {
                 blobs: Blobs::open(&blobs(config)?, &clock).await?,
                 clock,
                 imports: plan.imports.clone(),
-                bus,
+                events: events.clone(),
                 identity: peers.producer("identity"),
                 sabotage: plan.sabotage,
             })),
@@ -174,7 +177,7 @@ impl Suite {
         let mut shutdown = Shutdown::new();
         let internal = config.security.internal_secret.clone();
         let peers = Arc::new(Peers::new(internal.as_ref().map(|secret| secret.expose_secret().to_owned())));
-        let bus = bus(config).await?;
+        let events = events(config).await?;
         let source = key_source(peers.clone());
         let verifier = Arc::new(Verifier::new(source, clock.clone()));
         let stack = Stack::new(config.limits.clone(), verifier, internal.clone(), clock.clone())?;
@@ -182,7 +185,7 @@ impl Suite {
         let mut services = HashMap::new();
         let mut checks: Vec<ReadyCheck> = Vec::new();
         for role in roles {
-            let Some(parts) = role.parts(&plan, bus.clone(), &peers).await? else { continue };
+            let Some(parts) = role.parts(&plan, &events, &peers).await? else { continue };
             let pool_size = options(*role, config)?.pool_size;
             services.insert(parts.name.to_owned(), stack.wrap(parts.routes, pool_size));
             checks.extend(parts.ready);
@@ -289,17 +292,18 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
     TcpListener::bind(address).await.map_err(|error| format!("cannot listen at {address}: {error}").into())
 }
 
-/// The bus, as configured.
-async fn bus(config: &Config) -> Result<Option<Bus>, BoxError> {
-    let nats = &config.nats;
-    let Some(url) = nats.url.clone() else { return Ok(None) };
+/// The bus and the logs, as configured.
+async fn events(config: &Config) -> Result<rapport_events::Settings, BoxError> {
+    let Config { nats, log, .. } = config;
+    let keep = Keep { standard_days: log.standard_days, extended_days: log.extended_days };
+    let Some(url) = nats.url.clone() else { return Ok(rapport_events::Settings { bus: None, keep }) };
     let options = bus::Options {
         url,
         root: nats.root.clone(),
         replicas: nats.replicas,
         stream_bytes: i64::try_from(nats.stream_bytes)?,
     };
-    Ok(Some(Bus::connect(options).await?))
+    Ok(rapport_events::Settings { bus: Some(Bus::connect(options).await?), keep })
 }
 
 /// Asks identity, here or elsewhere, for the keys that verify tokens.

@@ -111,8 +111,12 @@ impl Other {
             false => reactions.on::<CustomerCreated>("note", |tx, event| Box::pin(note(tx, event, false))),
         };
         let producer = Producer::new(LogServiceClient::new(world.internal("customer")));
-        let bus = Some(Bus::connect(bus).await.unwrap());
-        let consumer = Consumer::new(&self.name, self.db.clone(), bus, Clock::system(), producer, reactions);
+        let events = rapport_events::Settings {
+            bus: Some(Bus::connect(bus).await.unwrap()),
+            ..rapport_events::Settings::default()
+        };
+        let consumer =
+            Consumer::new(&self.name, self.db.clone(), &events, Clock::system(), producer, reactions);
         let stop = CancellationToken::new();
         let ended = stop.clone();
         tokio::spawn(async move { consumer.hear(&ended).await });

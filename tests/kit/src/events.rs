@@ -11,11 +11,12 @@ pub const EVENTS: &str = "(
   ) AS events";
 
 /// The tables that the log and the bus keep going by themselves, whether or not anybody calls.
-pub const LOG_TABLES: [&str; 9] = [
+pub const LOG_TABLES: [&str; 10] = [
     "event_log",
     "leads",
     "log_chains",
     "log_days",
+    "log_dropped",
     "log_head",
     "log_relay",
     "outbox",

@@ -40,7 +40,7 @@ async fn answers_older_than_72_hours_are_forgotten() {
         cell: "main".into(),
         region: "cn-east".into(),
         passwords: world.passwords.clone(),
-        bus: None,
+        events: rapport_events::Settings::default(),
     };
     let stop = CancellationToken::new();
     let workers = parts(env).await.unwrap().workers;

@@ -71,7 +71,7 @@ impl World {
             cell: "main".into(),
             region: "cn-east".into(),
             passwords: self.passwords.clone(),
-            bus: None,
+            events: rapport_events::Settings::default(),
         };
         let parts = parts(env).await.unwrap();
         let verifier = Arc::new(Verifier::new(key_source(self.db.clone(), clock.clone()), clock.clone()));

@@ -82,6 +82,13 @@ CREATE TABLE platform.log_days (
   part_numbers_before bigint[] NOT NULL
 );
 
+-- The last day that was dropped of each retention class, with the links that its chains go on from.
+CREATE TABLE platform.log_dropped (
+  retention text NOT NULL PRIMARY KEY,
+  day date NOT NULL,
+  links bytea[] NOT NULL
+);
+
 -- How far the bus has come: it holds everything up to `number`, the last of that under `stream_sequence` of the stream that was
 -- made at `stream_created`. `attempt` grows with every time that the bus had lost something.
 CREATE TABLE platform.log_relay (
@@ -123,7 +130,7 @@ DECLARE
   f regprocedure;
 BEGIN
   FOREACH t IN ARRAY ARRAY['leads', 'log_head', 'tenant_numbers', 'log_chains', 'event_log', 'event_log_standard', 'event_log_extended',
-    'event_log_permanent', 'log_days', 'log_relay'] LOOP
+    'event_log_permanent', 'log_days', 'log_dropped', 'log_relay'] LOOP
     EXECUTE format('ALTER TABLE platform.%s OWNER TO rapport_platform', t);
   END LOOP;
   FOREACH f IN ARRAY ARRAY['rapport.line_digest(platform.outbox)', 'rapport.file_log_under(date)']::regprocedure[] LOOP

@@ -31,7 +31,8 @@ impl LogApi {
         let mut tx = self.db.platform().await?;
         let lines = log::read(tx.conn()?, Which::Part(part), request.after, most).await?;
         let (epoch, dropped_to) = sqlx::query_as(
-            "SELECT epoch, coalesce((SELECT part_numbers_before[$1 + 1] FROM platform.log_days ORDER BY day LIMIT 1), 0)
+            "SELECT epoch, coalesce((SELECT part_numbers_before[$1 + 1] FROM platform.log_days
+               WHERE day > (SELECT max(day) FROM platform.log_dropped) ORDER BY day LIMIT 1), 0)
              FROM platform.leads WHERE name = 'log'",
         )
         .bind(request.part)

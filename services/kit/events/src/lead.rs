@@ -11,11 +11,21 @@ use crate::{
     fresh::Fresh,
     leader::{LOG, Term},
     relay::relay,
+    retention::Keep,
     sequencer::{Pace, Sabotage, drive},
 };
 
 /// The pause before this process stands by again, after it lost the lead or the database.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// What all services of an installation have in common.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The bus, if there is one.
+    pub bus: Option<Bus>,
+    /// How long logs are kept.
+    pub keep: Keep,
+}
 
 /// The log of a service.
 #[derive(Clone, Debug)]
@@ -30,15 +40,18 @@ pub struct Log {
     pub clock: Clock,
     /// How much is done at a time.
     pub pace: Pace,
+    /// How long it is kept.
+    pub keep: Keep,
     /// For tests: a promise to break.
     pub sabotage: Sabotage,
 }
 
 impl Log {
     /// That of `service`.
-    pub fn new(service: &str, db: Db, bus: Option<Bus>, clock: Clock) -> Self {
+    pub fn new(service: &str, db: Db, settings: &Settings, clock: Clock) -> Self {
+        let Settings { bus, keep } = settings.clone();
         let (pace, sabotage) = (Pace::default(), Sabotage::None);
-        Self { service: service.to_owned(), db, bus, clock, pace, sabotage }
+        Self { service: service.to_owned(), db, bus, clock, pace, keep, sabotage }
     }
 
     /// Stands by and leads in turn, until `stop`: moves what is in the outbox into the log, and publishes the log.
@@ -66,7 +79,7 @@ impl Log {
     async fn lead(&self, mut term: Term, stop: &CancellationToken) -> Result<(), Error> {
         let (epoch, fresh) = (term.epoch(), Fresh::default());
         tracing::info!(service = self.service, epoch, "this process leads the log");
-        let sequencing = drive(&self.db, &self.clock, &mut term, self.pace, self.sabotage, &fresh, stop);
+        let sequencing = drive(self, &mut term, &fresh, stop);
         let relaying = async {
             match &self.bus {
                 Some(bus) => relay(&self.db, bus, &self.service, &self.clock, epoch, &fresh, stop).await,

@@ -13,6 +13,7 @@ pub mod log;
 mod parts;
 mod reactions;
 mod relay;
+mod retention;
 pub mod sequencer;
 mod verify;
 
@@ -21,13 +22,14 @@ use rapport_store::audit::Audit;
 pub use api::LogApi;
 pub use copies::{Copies, Facts};
 pub use directory::directory;
-pub use lead::Log;
+pub use lead::{Log, Settings};
 pub use reactions::{Answer, Event, Reactions, Verdict};
+pub use retention::Keep;
 pub use verify::{Verified, verify};
 
 /// What the database of every service may have for its log, beside what it had.
 pub fn audit(audit: Audit) -> Audit {
-    ["leads", "log_head", "log_chains", "log_days", "log_relay", "tenant_numbers", "event_log"]
+    ["leads", "log_head", "log_chains", "log_days", "log_dropped", "log_relay", "tenant_numbers", "event_log"]
         .into_iter()
         .fold(audit, Audit::platform)
 }

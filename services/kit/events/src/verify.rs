@@ -43,7 +43,7 @@ const TOLD: usize = 100;
 pub async fn verify(db: &Db) -> Result<Verified, Error> {
     let mut session = db.session().await?;
     let mut verified = Verified::default();
-    let mut chains = BTreeMap::<(String, i16), Digest>::new();
+    let (mut chains, complete_after) = dropped(&mut session).await?;
     let (mut number, mut parts) = (None, BTreeMap::<i16, i64>::new());
     let days: Vec<Date> = sqlx::query_scalar("SELECT day FROM platform.log_days ORDER BY day")
         .fetch_all(&mut session)
@@ -58,6 +58,10 @@ pub async fn verify(db: &Db) -> Result<Verified, Error> {
         while let Some(proven) = lines.try_next().await.map_err(database)? {
             let Proven { line, retention, payload_digest, link } = proven;
             verified.lines += 1;
+            // Of days of which some class was dropped, only the chains are whole.
+            if complete_after.is_some_and(|dropped| day <= dropped) {
+                (number, _) = (None, parts.clear());
+            }
             let expected = number.map_or(line.number, |number: i64| number + 1);
             if line.number != expected {
                 verified.fault(format!("number {expected} is missing before {}", line.number));
@@ -99,6 +103,25 @@ pub async fn verify(db: &Db) -> Result<Verified, Error> {
     }
     heads(&mut session, &chains, &mut verified).await?;
     Ok(verified)
+}
+
+/// The links that the chains begin with, and the last day of which something was dropped.
+async fn dropped(
+    session: &mut PgConnection,
+) -> Result<(BTreeMap<(String, i16), Digest>, Option<Date>), Error> {
+    let dropped: Vec<(String, Date, Vec<Vec<u8>>)> =
+        sqlx::query_as("SELECT retention, day, links FROM platform.log_dropped")
+            .fetch_all(session)
+            .await
+            .map_err(database)?;
+    let last = dropped.iter().map(|(_, day, _)| *day).max();
+    let mut chains = BTreeMap::new();
+    for (retention, _, links) in dropped {
+        for (part, link) in (0..).zip(links) {
+            chains.insert((retention.clone(), part), link.try_into().unwrap_or_default());
+        }
+    }
+    Ok((chains, last))
 }
 
 /// Whether the chains end where they should: else their last lines are gone.

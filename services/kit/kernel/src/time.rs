@@ -82,6 +82,12 @@ impl Date {
     pub const fn civil(self) -> civil::Date {
         self.0
     }
+
+    /// Later by so many days (earlier when negative), kept within range.
+    #[must_use]
+    pub fn plus_days(self, days: i64) -> Self {
+        Self(self.0.saturating_add(jiff::Span::new().days(days)))
+    }
 }
 
 impl From<civil::Date> for Date {

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     bus::{Bus, Message},
-    lead::cause,
+    lead::{Settings, cause},
     leader::{BEAT, Term},
     reactions::Reactions,
 };
@@ -86,12 +86,12 @@ impl Consumer {
     pub fn new(
         service: &str,
         db: Db,
-        bus: Option<Bus>,
+        settings: &Settings,
         clock: Clock,
         producer: Producer,
         reactions: Reactions,
     ) -> Self {
-        let (service, sabotage) = (service.to_owned(), Sabotage::None);
+        let (service, bus, sabotage) = (service.to_owned(), settings.bus.clone(), Sabotage::None);
         Self { service, reactions, db, bus, clock, producer, sabotage }
     }
 

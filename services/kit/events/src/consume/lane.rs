@@ -132,6 +132,7 @@ impl Lane {
         while self.at.number < to {
             let page = match self.producer.read(self.part, self.at.number, PAGE).await {
                 Ok(page) => page,
+                Err(error @ Error::Rule { .. }) => return Err(error),
                 Err(error) => {
                     tracing::warn!(
                         part = self.part,
@@ -144,15 +145,8 @@ impl Lane {
             };
             self.at.epoch = self.at.epoch.max(page.epoch);
             let lines: Vec<_> = page.lines.into_iter().map(Arc::new).collect();
-            let Some(first) = lines.first() else { break };
-            if first.part_number != self.at.number + 1 {
-                return Err(Error::rule(
-                    "LOG_DROPPED",
-                    format!(
-                        "the log begins with {} in partition {}, and {} was heard last: a snapshot is needed",
-                        first.part_number, self.part, self.at.number
-                    ),
-                ));
+            if lines.is_empty() {
+                break;
             }
             self.apply(page.epoch, &lines).await?;
             if let Some(line) = lines.iter().find(|line| line.part_number == to) {

@@ -45,6 +45,13 @@ impl Producer {
             Box::pin(async move {
                 let request = ReadLogRequest { part: part.into(), after, page_size };
                 let page = client.read_log(request).await.map_err(unreachable)?.into_inner();
+                if page.dropped_to > after {
+                    let message = format!(
+                        "partition {part} is kept from {} on, and {after} was heard last: a snapshot is needed",
+                        page.dropped_to + 1
+                    );
+                    return Err(Error::rule("LOG_DROPPED", message));
+                }
                 let lines = page.lines.into_iter().map(from_proto).collect::<Result<_, _>>()?;
                 Ok(Page { lines, epoch: page.epoch })
             })

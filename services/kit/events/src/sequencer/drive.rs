@@ -2,18 +2,20 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use rapport_kernel::{Clock, Date, Error};
-use rapport_store::{Db, database};
+use rapport_store::database;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row as _};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Batch, Heads, Look, PARTS, Sabotage, Sequencer, Snapshot, Waiting};
+use super::{Batch, Heads, Look, PARTS, Sequencer, Snapshot, Waiting};
 use crate::{
+    Log,
     digest::Digest,
     fresh::Fresh,
     leader::{BEAT, Term, deposed},
     log,
+    retention::drop_old,
 };
 
 /// How much is done at a time.
@@ -53,18 +55,17 @@ impl Default for Pace {
 /// When the database fails, or another process leads by now. Nothing is lost then: whoever leads next begins by reading where
 /// the log stands.
 pub(crate) async fn drive(
-    db: &Db,
-    clock: &Clock,
+    log: &Log,
     term: &mut Term,
-    pace: Pace,
-    sabotage: Sabotage,
     fresh: &Fresh,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let mut sequencer = Sequencer::new(heads(term).await?, sabotage);
+    let Log { db, clock, pace, keep, .. } = log;
+    let mut sequencer = Sequencer::new(heads(term).await?, log.sabotage);
     let mut day = file_under(term, clock.now().utc_date()).await?;
     let mut pause = pace.first_pause;
     let mut beat = Instant::now();
+    let mut tidied: Option<Instant> = None;
     while !stop.is_cancelled() {
         if sequencer.waiting() < pace.remembered {
             let (rows, snapshot) = look(term.session(), &sequencer, pace.look).await?;
@@ -74,6 +75,7 @@ pub(crate) async fn drive(
         if let Some(batch) = sequencer.plan(pace.batch) {
             if today > day {
                 day = file_under(term, today).await?;
+                tidied = None;
             }
             fresh.push(write(term, &batch, clock, day).await?);
             (pause, beat) = (pace.first_pause, Instant::now());
@@ -85,6 +87,13 @@ pub(crate) async fn drive(
         if beat.elapsed() >= BEAT {
             term.beat().await?;
             beat = Instant::now();
+        }
+        if tidied.is_none_or(|at| at.elapsed() >= TIDY) {
+            match drop_old(term.session(), day, *keep).await {
+                Err(Error::Unavailable(cause)) => tracing::info!(%cause, "days of the log are dropped later"),
+                dropped => drop(dropped?),
+            }
+            tidied = Some(Instant::now());
         }
         tokio::select! {
             () = db.emitted() => pause = pace.first_pause,
@@ -136,6 +145,9 @@ async fn file_under(term: &mut Term, today: Date) -> Result<Date, Error> {
         .map_err(database)?
         .ok_or_else(deposed)
 }
+
+/// How often it is looked whether days of the log are over, beside each new day.
+const TIDY: Duration = Duration::from_hours(1);
 
 /// A row of a look, with the snapshot that all of them share.
 #[derive(FromRow)]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rapport_events::{
-    Log, LogApi,
+    Keep, Log, LogApi,
     bus::{Bus, Options},
     consume::{self, Consumer, Producer},
     sequencer::{Pace, Sabotage},
@@ -132,6 +132,7 @@ impl World {
             bus: None,
             clock: self.clock.clone(),
             pace: Pace::default(),
+            keep: Keep::default(),
             sabotage: Sabotage::None,
         }
     }

@@ -13,6 +13,8 @@ impl Config {
         self.check_limits()?;
         self.check_services()?;
         url("nats.url", self.nats.url.as_deref(), &["nats://", "tls://"])?;
+        within("log.standard_days", self.log.standard_days, 7..=3650)?;
+        within("log.extended_days", self.log.extended_days, 7..=36_500)?;
         within("nats.replicas", self.nats.replicas, 1..=5)?;
         within("nats.stream_bytes", self.nats.stream_bytes, 1 << 20..=1 << 40)?;
         let word = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);

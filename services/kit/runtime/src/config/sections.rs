@@ -22,6 +22,8 @@ section! {
         databases: BTreeMap<String, Database> = BTreeMap::new(),
         /// The message bus.
         nats: Nats = Nats::default(),
+        /// The services' logs of changes.
+        log: Log = Log::default(),
         /// Where files are kept.
         blobs: Blobs = Blobs::default(),
         /// Logs, traces and metrics.
@@ -57,6 +59,16 @@ section! {
         replicas: usize = 1,
         /// Bytes that the stream of a service takes on disk at most, 1048576 to 1099511627776.
         stream_bytes: u64 = 4 << 30,
+    }
+}
+
+section! {
+    /// The services' logs of changes, which are the audit trail, too.
+    pub struct Log {
+        /// Days that a tenant's log is kept, 7 to 3650.
+        standard_days: u32 = 30,
+        /// Days of tenants whose plan keeps it longer, 7 to 36500; plans may also keep it for good.
+        extended_days: u32 = 400,
     }
 }
 
