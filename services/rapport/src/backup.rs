@@ -121,6 +121,9 @@ async fn restore_all(data: &Path, from: &Path, manifest: &Manifest) -> Result<()
             break;
         }
     }
+    if outcome.is_ok() {
+        outcome = align_logs(&server.url(), &manifest.databases).await;
+    }
     server.stop().await;
     outcome
 }
@@ -140,6 +143,13 @@ async fn restore_one(server: &Postgres, secrets: &Secrets, from: &Path, name: &s
         .arg(database_url(&server.url(), role))
         .arg(from.join(format!("{name}.dump")));
     run(restore, "pg_restore").await
+}
+
+/// The databases were dumped one after the other, so that their logs have to be aligned.
+async fn align_logs(superuser: &str, services: &[String]) -> Result<(), BoxError> {
+    let roles = Role::ALL.into_iter().filter(|role| services.iter().any(|name| name == role.name()));
+    let urls: Vec<_> = roles.map(|role| (role.name(), database_url(superuser, role))).collect();
+    Ok(rapport_events::align_restored(&urls).await?)
 }
 
 fn database_url(superuser: &str, role: Role) -> String {

@@ -6,8 +6,6 @@ CREATE TABLE platform.watermarks (
   producer text NOT NULL,
   part smallint NOT NULL,
   number bigint NOT NULL DEFAULT 0,
-  -- The time of the leader that published it last: older ones are not believed.
-  epoch bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (producer, part)
 );
 
@@ -65,10 +63,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 -- Moves a watermark on. False when it is not where the caller thinks: somebody else heard these events.
-CREATE FUNCTION rapport.hear(p_producer text, p_part smallint, p_from bigint, p_to bigint, p_epoch bigint) RETURNS boolean
+CREATE FUNCTION rapport.hear(p_producer text, p_part smallint, p_from bigint, p_to bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  UPDATE platform.watermarks SET number = p_to, epoch = greatest(epoch, p_epoch)
+  UPDATE platform.watermarks SET number = p_to
   WHERE producer = p_producer AND part = p_part AND number = p_from;
   RETURN FOUND;
 END $$;
@@ -81,7 +79,7 @@ BEGIN
   ALTER TABLE platform.set_aside OWNER TO rapport_platform;
   ALTER FUNCTION rapport.parked OWNER TO rapport_search;
   ALTER FUNCTION rapport.hear OWNER TO rapport_platform;
-  FOREACH f IN ARRAY ARRAY['rapport.parked(text, uuid[], uuid[])', 'rapport.hear(text, smallint, bigint, bigint, bigint)']::regprocedure[]
+  FOREACH f IN ARRAY ARRAY['rapport.parked(text, uuid[], uuid[])', 'rapport.hear(text, smallint, bigint, bigint)']::regprocedure[]
   LOOP
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO rapport_service', f);

@@ -13,6 +13,7 @@ pub mod log;
 mod parts;
 mod reactions;
 mod relay;
+mod restore;
 mod retention;
 pub mod sequencer;
 mod verify;
@@ -24,6 +25,7 @@ pub use copies::{Copies, Facts};
 pub use directory::directory;
 pub use lead::{Log, Settings};
 pub use reactions::{Answer, Event, Reactions, Verdict};
+pub use restore::align_restored;
 pub use retention::Keep;
 pub use verify::{Verified, verify};
 

@@ -168,12 +168,11 @@ impl Effects {
     ) -> Result<Watermark, Error> {
         let Some(last) = lines.last() else { return Ok(from) };
         let to = from.moved(last.part_number, epoch);
-        let moved: bool = sqlx::query_scalar("SELECT rapport.hear($1, $2, $3, $4, $5)")
+        let moved: bool = sqlx::query_scalar("SELECT rapport.hear($1, $2, $3, $4)")
             .bind(self.reactions.producer())
             .bind(last.part)
             .bind(from.number)
             .bind(to.number)
-            .bind(to.epoch)
             .fetch_one(reaction.conn()?)
             .await
             .map_err(database)?;

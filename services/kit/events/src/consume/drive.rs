@@ -163,13 +163,13 @@ impl Consumer {
         .execute(term.session())
         .await
         .map_err(database)?;
-        let rows: Vec<(i64, i64)> =
-            sqlx::query_as("SELECT number, epoch FROM platform.watermarks WHERE producer = $1 ORDER BY part")
+        let numbers: Vec<i64> =
+            sqlx::query_scalar("SELECT number FROM platform.watermarks WHERE producer = $1 ORDER BY part")
                 .bind(producer)
                 .fetch_all(term.session())
                 .await
                 .map_err(database)?;
-        Ok(rows.into_iter().map(|(number, epoch)| Watermark { number, epoch }).collect())
+        Ok(numbers.into_iter().map(Watermark::new).collect())
     }
 
     /// Asks the log now and then where it stands: what the bus did not bring in that time, it does not bring.

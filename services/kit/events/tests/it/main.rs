@@ -8,6 +8,8 @@ mod note;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod sequence;

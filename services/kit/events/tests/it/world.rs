@@ -16,7 +16,7 @@ use rapport_events::{
 use rapport_kernel::{Clock, Ctx, Id, Principal, TenantState};
 use rapport_proto::events::v1::{log_service_client::LogServiceClient, log_service_server::LogServiceServer};
 use rapport_store::{Db, Step};
-use sqlx::{Connection as _, FromRow, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, Connection as _, FromRow, PgConnection, postgres::PgConnectOptions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -94,6 +94,11 @@ impl World {
     /// A connection that sees everything.
     pub(crate) async fn admin(&self) -> PgConnection {
         PgConnection::connect_with(&self.admin.clone().database(&self.name)).await.unwrap()
+    }
+
+    /// Where that connection leads.
+    pub(crate) fn admin_url(&self) -> String {
+        self.admin.clone().database(&self.name).to_url_lossy().to_string()
     }
 
     pub(crate) async fn count(&self, sql: &'static str) -> i64 {
