@@ -1,5 +1,8 @@
 //! What calls leave behind, seen past all services by a superuser: digests of every table, versions of records, events.
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use rapport::suite::Role;
 use rapport_test_kit::{EVENTS, LOG_TABLES, World};
@@ -120,18 +123,52 @@ impl Evidence {
         self.digests_where(&[], "strpos(t::text, $1) > 0", id).await
     }
 
+    /// Waits until every event that was written has had its effects in the other services.
+    async fn settle(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let (mut waiting, mut written, mut heard) = (0, BTreeMap::new(), Vec::<(String, i64)>::new());
+            for database in &mut self.databases {
+                let sql = "SELECT (SELECT count(*) FROM platform.outbox), (SELECT sum(n)::bigint FROM unnest(part_numbers) AS n)
+                           FROM platform.log_head";
+                let (left, number): (i64, i64) =
+                    sqlx::query_as(sql).fetch_one(&mut database.conn).await.unwrap();
+                waiting += left;
+                written.insert(database.role.name().to_owned(), number);
+                if database.tables.iter().any(|table| table.name == "public.parked_events") {
+                    let sql = "SELECT producer, sum(number)::bigint FROM platform.watermarks GROUP BY 1";
+                    heard.extend(
+                        sqlx::query_as::<_, (String, i64)>(sql).fetch_all(&mut database.conn).await.unwrap(),
+                    );
+                }
+            }
+            let behind =
+                heard.is_empty() || heard.iter().any(|(producer, number)| written[producer] != *number);
+            if waiting == 0 && !behind {
+                return;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{waiting} wait; {heard:?} of {written:?} are heard"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn digests_where(
         &mut self,
         columns: &[&str],
         condition: &str,
         value: &str,
     ) -> BTreeMap<String, String> {
+        self.settle().await;
         let all = self.databases.iter_mut().map(|database| database.digests(columns, condition, value));
         futures::future::join_all(all).await.into_iter().flatten().collect()
     }
 
     /// The version of each record that has one.
     pub(super) async fn versions(&mut self) -> BTreeMap<String, i64> {
+        self.settle().await;
         let mut all = BTreeMap::new();
         for database in &mut self.databases {
             let tables = database.tables(&["tenant_id", "id", "version"]);
