@@ -194,8 +194,8 @@ async fn writers(world: &World) -> Vec<Figure> {
     )]
 }
 
-/// Takes the lead of customer's log and does nothing with it.
-async fn pretend(world: &World) -> tokio::task::JoinHandle<()> {
+/// Takes the lead of customer's log and does nothing with it, until it is aborted.
+pub(crate) async fn pretend(world: &World) -> tokio::task::JoinHandle<()> {
     let mut conn = world.databases.superuser(Role::Customer).await;
     sqlx::raw_sql("UPDATE platform.leads SET epoch = epoch + 1 WHERE name = 'log'")
         .execute(&mut conn)

@@ -24,7 +24,7 @@ pub(crate) struct Statement {
     pub(crate) simple: bool,
 }
 
-/// The statements that the server receives while `work` is done, by whomever.
+/// The statements that the server receives while `work` is done, in sessions that enter a tenant.
 #[expect(clippy::disallowed_methods, reason = "`with-servers` says where the server's log is")]
 pub(crate) async fn record(superuser: &mut PgConnection, work: impl Future<Output = ()>) -> Vec<Statement> {
     let log = std::env::var("RAPPORT_TEST_POSTGRES_LOG").unwrap();
@@ -52,10 +52,10 @@ async fn log_all(superuser: &mut PgConnection, all: bool) {
 fn read(log: &str) -> Vec<Statement> {
     // A text over several lines goes on after a tab.
     let log = log.replace("\n\t", "\n\u{1}");
-    let entry = Regex::new(r"^.*? LOG:  (statement|execute [^:]+): (.*)$").unwrap();
+    let entry = Regex::new(r"^.*?\[(\d+)\].*? LOG:  (statement|execute [^:]+): (.*)$").unwrap();
     let detail = Regex::new(r"^.*? DETAIL:  [Pp]arameters: (.*)$").unwrap();
     let parameter = Regex::new(r"\$\d+ = (?:'((?:[^']|'')*)'|NULL)").unwrap();
-    let mut statements: Vec<Statement> = Vec::new();
+    let (mut statements, mut sessions) = (Vec::<Statement>::new(), Vec::new());
     let mut lines: Vec<String> = Vec::new();
     for line in log.lines() {
         match (line.strip_prefix('\u{1}'), lines.last_mut()) {
@@ -69,8 +69,9 @@ fn read(log: &str) -> Vec<Statement> {
     for line in lines {
         let line = line.replace('\n', " ");
         if let Some(found) = entry.captures(&line) {
-            let simple = &found[1] == "statement";
-            statements.push(Statement { sql: found[2].to_owned(), parameters: Vec::new(), simple });
+            let simple = &found[2] == "statement";
+            statements.push(Statement { sql: found[3].to_owned(), parameters: Vec::new(), simple });
+            sessions.push(found[1].to_owned());
         } else if let (Some(found), Some(last)) = (detail.captures(&line), statements.last_mut()) {
             let texts = parameter.captures_iter(&found[1]);
             last.parameters = texts
@@ -78,7 +79,15 @@ fn read(log: &str) -> Vec<Statement> {
                 .collect();
         }
     }
-    statements
+    // The log goes on meanwhile, in sessions of its own.
+    let callers: BTreeSet<_> = statements
+        .iter()
+        .zip(&sessions)
+        .filter(|(statement, _)| statement.sql.contains("rapport.enter"))
+        .map(|(_, session)| session.clone())
+        .collect();
+    let of_callers = statements.into_iter().zip(sessions).filter(|(_, session)| callers.contains(session));
+    of_callers.map(|(statement, _)| statement).collect()
 }
 
 /// A script that does again what one call did, with new ids each time. `first` and `second` are two such calls: the ids in
