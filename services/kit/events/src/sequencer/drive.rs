@@ -29,6 +29,8 @@ pub struct Pace {
     pub remembered: usize,
     /// The pause after a batch that left nothing waiting: while it lasts, the next events gather.
     pub gather: Duration,
+    /// How long it rests after a batch that left others waiting, in times that the batch took.
+    pub rest: f64,
     /// The pause before the outbox is looked into again, unless a commit of this process comes before; it doubles with
     /// every look that sees nothing,
     pub first_pause: Duration,
@@ -43,6 +45,7 @@ impl Default for Pace {
             look: 4096,
             remembered: 500_000,
             gather: Duration::from_millis(3),
+            rest: 1.0,
             first_pause: Duration::from_millis(5),
             longest_pause: Duration::from_millis(50),
         }
@@ -77,11 +80,13 @@ pub(crate) async fn drive(
                 day = file_under(term, today).await?;
                 tidied = None;
             }
+            let begun = Instant::now();
             fresh.push(write(term, &batch, clock, day).await?);
             (pause, beat) = (pace.first_pause, Instant::now());
-            if sequencer.waiting() == 0 {
-                sleep(pace.gather).await;
-            }
+            // What waits longer than a batch is somebody's bulk work: it leaves the machine to those who write.
+            let rest =
+                if sequencer.waiting() == 0 { pace.gather } else { begun.elapsed().mul_f64(pace.rest) };
+            sleep(rest).await;
             continue;
         }
         if beat.elapsed() >= BEAT {
