@@ -1,7 +1,7 @@
 //! `make bench`: each figure that Rapport promises, measured against its reference within one run, as a table. Machines differ
 //! and are shared, so what counts is the ratio; measured and reference take turns, and the middle of the turns is told.
 //!
-//! `make bench ARGS='create lists'` measures some of them; without names all are measured, which takes about a quarter of an hour.
+//! `make bench ARGS='create lists'` measures some of them; without names all are measured, which takes about half an hour.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

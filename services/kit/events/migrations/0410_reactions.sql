@@ -13,7 +13,6 @@ CREATE TABLE platform.watermarks (
 CREATE TABLE platform.set_aside (
   id uuid NOT NULL PRIMARY KEY,
   producer text NOT NULL,
-  stream_sequence bigint NOT NULL,
   subject text NOT NULL,
   headers jsonb NOT NULL,
   payload bytea NOT NULL,

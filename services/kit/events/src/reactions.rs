@@ -120,6 +120,11 @@ impl Reactions {
         self
     }
 
+    /// The handlers of an event. None of one that was erased: nothing is known of it any more but that it happened.
+    pub(crate) fn to_line(&self, line: &Line) -> &[Handler] {
+        if line.payload.is_some() { self.of(&line.r#type) } else { &[] }
+    }
+
     /// The handlers of a type.
     pub(crate) fn of(&self, r#type: &str) -> &[Handler] {
         self.by_type.get(r#type).map(Vec::as_slice).unwrap_or_default()

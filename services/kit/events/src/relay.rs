@@ -29,9 +29,10 @@ impl Progress {
         self.sent = number;
     }
 
-    /// The bus says that it holds the line after the last one that it said so of. Answers come in the order of sending.
+    /// The bus says that it holds this line, hence all before it: answers come in the order of sending. Between two lines there
+    /// may be numbers whose days were dropped.
     pub(crate) const fn holds(&mut self, number: i64) {
-        if number == self.held + 1 {
+        if number > self.held {
             self.held = number;
         }
     }
@@ -40,5 +41,26 @@ impl Progress {
     /// again.
     pub(crate) const fn unsure(&mut self) {
         self.sent = self.held;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_answered_is_sent_again_and_dropped_days_hold_nothing_up() {
+        let mut progress = Progress::new(4);
+        for number in [5, 6, 7] {
+            progress.sent(number);
+        }
+        progress.holds(5);
+        progress.unsure();
+        assert_eq!(progress, Progress { held: 5, sent: 5 });
+        // 6 to 20 were dropped meanwhile.
+        progress.sent(21);
+        progress.holds(21);
+        progress.holds(3);
+        assert_eq!(progress, Progress::new(21));
     }
 }

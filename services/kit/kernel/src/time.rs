@@ -1,7 +1,7 @@
 //! Instants to the microsecond and civil dates, as the database and the contract keep them.
 use std::{fmt, str::FromStr};
 
-use jiff::{Timestamp, civil, tz::TimeZone};
+use jiff::{Span, Timestamp, civil, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sqlx::{Database, Decode, Encode, Type, encode::IsNull, error::BoxDynError};
 
@@ -86,7 +86,8 @@ impl Date {
     /// Later by so many days (earlier when negative), kept within range.
     #[must_use]
     pub fn plus_days(self, days: i64) -> Self {
-        Self(self.0.saturating_add(jiff::Span::new().days(days)))
+        let limit = if days < 0 { civil::Date::MIN } else { civil::Date::MAX };
+        Self(Span::new().try_days(days).map_or(limit, |span| self.0.saturating_add(span)))
     }
 }
 
@@ -172,6 +173,16 @@ mod tests {
         let instant: Instant = "2026-01-31T08:00:00.123456789+08:00".parse().unwrap();
         assert_eq!(instant.to_string(), "2026-01-31T00:00:00.123456Z");
         assert_eq!(Instant::from_parts(instant.as_seconds(), instant.subsec_nanos()), Some(instant));
+    }
+
+    #[test]
+    fn days_are_counted_within_range() {
+        let day: Date = "2026-11-30".parse().unwrap();
+        assert_eq!(day.plus_days(1).to_string(), "2026-12-01");
+        assert_eq!(day.plus_days(-30).to_string(), "2026-10-31");
+        assert!(day.plus_days(i64::MAX) > day && day.plus_days(i64::MIN) < day);
+        let instant: Instant = "2026-12-01T07:59:59+08:00".parse().unwrap();
+        assert_eq!(instant.utc_date(), day);
     }
 
     #[test]

@@ -11,12 +11,14 @@ use crate::{Db, OpenTx, TenantTx, error::database, fields::TenantFields};
 pub struct Reaction {
     db: Db,
     tx: Option<OpenTx>,
+    /// Whether events were written in it.
+    emitted: bool,
 }
 
 impl Db {
     /// Begins a transaction for the effects of events.
     pub async fn begin_reaction(&self) -> Result<Reaction, Error> {
-        Ok(Reaction { db: self.clone(), tx: Some(self.open("BEGIN").await?) })
+        Ok(Reaction { db: self.clone(), tx: Some(self.open("BEGIN").await?), emitted: false })
     }
 }
 
@@ -46,6 +48,7 @@ impl Reaction {
     /// Leaves the tenant after everything that was collected for it is written.
     pub async fn leave(&mut self, mut tx: TenantTx) -> Result<(), Error> {
         let written = tx.flush().await;
+        self.emitted |= tx.has_emitted();
         self.tx = tx.into_open();
         written
     }
@@ -68,7 +71,9 @@ impl Reaction {
     /// Commits.
     pub async fn commit(mut self) -> Result<(), Error> {
         self.tx.take().ok_or_else(over)?.commit().await?;
-        self.db.announce();
+        if self.emitted {
+            self.db.announce();
+        }
         Ok(())
     }
 }

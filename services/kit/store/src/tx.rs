@@ -106,6 +106,11 @@ impl TenantTx {
         Ok(())
     }
 
+    /// Whether it wrote events.
+    pub(crate) const fn has_emitted(&self) -> bool {
+        self.emitted
+    }
+
     pub(crate) const fn db(&self) -> &Db {
         &self.db
     }

@@ -65,7 +65,7 @@ impl Effects {
     async fn all(&self, from: Watermark, epoch: i64, lines: &[Arc<Line>]) -> Result<Watermark, Error> {
         let mut reaction = self.db.begin_reaction().await?;
         let concern: Vec<_> =
-            lines.iter().filter(|line| !self.reactions.of(&line.r#type).is_empty()).cloned().collect();
+            lines.iter().filter(|line| !self.reactions.to_line(line).is_empty()).cloned().collect();
         let parked = self.parked(&mut reaction, &concern).await?;
         for of_tenant in by_tenant(concern) {
             let Some(first) = of_tenant.first() else { continue };
@@ -102,7 +102,7 @@ impl Effects {
             let mut reaction = self.db.begin_reaction().await?;
             let parked = self.parked(&mut reaction, std::slice::from_ref(line)).await?;
             let mut failures = Vec::new();
-            for handler in self.reactions.of(&line.r#type) {
+            for handler in self.reactions.to_line(line) {
                 if is_parked(&parked, handler, line) {
                     failures.push(Failure::behind(handler.name));
                     continue;

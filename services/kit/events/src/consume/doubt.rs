@@ -12,7 +12,6 @@ const KEPT: usize = 64 << 10;
 
 /// A message that is not believed.
 pub(super) struct Doubtful {
-    sequence: i64,
     subject: String,
     headers: serde_json::Value,
     payload: Vec<u8>,
@@ -25,7 +24,6 @@ impl Doubtful {
             (name.to_string(), values.iter().map(ToString::to_string).collect::<Vec<_>>().into())
         });
         Self {
-            sequence: 0,
             subject: message.subject.to_string(),
             headers: serde_json::Value::Object(headers.collect()),
             payload: message.payload.iter().take(KEPT).copied().collect(),
@@ -36,7 +34,6 @@ impl Doubtful {
     pub(super) fn read(producer: &str, message: &Message, reason: String) -> Self {
         let line = &message.line;
         Self {
-            sequence: 0,
             subject: format!("{producer}.{:02}.{}", line.part, line.subject),
             headers: json!({
                 "epoch": message.epoch, "event_id": line.event_id, "tenant_id": line.tenant_id, "type": line.r#type,
@@ -60,12 +57,11 @@ impl Consumer {
         );
         let mut tx = self.db.platform().await?;
         sqlx::query(
-            "INSERT INTO platform.set_aside (id, producer, stream_sequence, subject, headers, payload, reason, create_time)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO platform.set_aside (id, producer, subject, headers, payload, reason, create_time)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(self.clock.new_uuid())
         .bind(producer)
-        .bind(doubtful.sequence)
         .bind(&doubtful.subject)
         .bind(&doubtful.headers)
         .bind(&doubtful.payload)

@@ -71,7 +71,7 @@ pub struct Consumer {
     pub reactions: Reactions,
     /// Its database.
     pub db: Db,
-    /// The bus; without one the producer's log is read every few seconds.
+    /// The bus; without one the producer's log is asked five times a second.
     pub bus: Option<Bus>,
     /// The clock.
     pub clock: Clock,

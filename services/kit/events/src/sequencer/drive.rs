@@ -18,6 +18,9 @@ use crate::{
     retention::drop_old,
 };
 
+/// How often it is looked whether days of the log are over, beside each new day.
+const TIDY: Duration = Duration::from_hours(1);
+
 /// How much is done at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -29,7 +32,7 @@ pub struct Pace {
     pub remembered: usize,
     /// The pause after a batch that left nothing waiting: while it lasts, the next events gather.
     pub gather: Duration,
-    /// How long it rests after a batch that left others waiting, in times that the batch took.
+    /// How long it rests after a batch that left others waiting, in times that the batch took; `longest_pause` at most.
     pub rest: f64,
     /// The pause before the outbox is looked into again, unless a commit of this process comes before; it doubles with
     /// every look that sees nothing,
@@ -84,9 +87,11 @@ pub(crate) async fn drive(
             fresh.push(write(term, &batch, clock, day).await?);
             (pause, beat) = (pace.first_pause, Instant::now());
             // What waits longer than a batch is somebody's bulk work: it leaves the machine to those who write.
-            let rest =
-                if sequencer.waiting() == 0 { pace.gather } else { begun.elapsed().mul_f64(pace.rest) };
-            sleep(rest).await;
+            sleep(match sequencer.waiting() {
+                0 => pace.gather,
+                _ => begun.elapsed().mul_f64(pace.rest).min(pace.longest_pause),
+            })
+            .await;
             continue;
         }
         if beat.elapsed() >= BEAT {
@@ -137,22 +142,20 @@ async fn heads(term: &mut Term) -> Result<Heads, Error> {
 /// the clock was ahead before.
 async fn file_under(term: &mut Term, today: Date) -> Result<Date, Error> {
     sqlx::query_scalar(
-            "WITH day AS (SELECT greatest(day, $1) AS day FROM platform.log_head),
-               filed AS (SELECT rapport.file_log_under(day), rapport.file_log_under(day + 1) FROM day)
-             INSERT INTO platform.log_days AS d (day, number_before, part_numbers_before)
-             SELECT day.day, h.number, h.part_numbers FROM platform.log_head h, day, filed, platform.leads l WHERE l.name = 'log' AND l.epoch = $2
-             ON CONFLICT (day) DO UPDATE SET day = excluded.day RETURNING d.day",
-        )
-        .bind(today)
-        .bind(term.epoch())
-        .fetch_optional(term.session())
-        .await
-        .map_err(database)?
-        .ok_or_else(deposed)
+        "WITH day AS (SELECT greatest(day, $1) AS day FROM platform.log_head),
+           filed AS (SELECT rapport.file_log_under(day), rapport.file_log_under(day + 1) FROM day)
+         INSERT INTO platform.log_days AS d (day, number_before, part_numbers_before)
+         SELECT day.day, h.number, h.part_numbers FROM platform.log_head h, day, filed, platform.leads l
+         WHERE l.name = 'log' AND l.epoch = $2
+         ON CONFLICT (day) DO UPDATE SET day = excluded.day RETURNING d.day",
+    )
+    .bind(today)
+    .bind(term.epoch())
+    .fetch_optional(term.session())
+    .await
+    .map_err(database)?
+    .ok_or_else(deposed)
 }
-
-/// How often it is looked whether days of the log are over, beside each new day.
-const TIDY: Duration = Duration::from_hours(1);
 
 /// A row of a look, with the snapshot that all of them share.
 #[derive(FromRow)]

@@ -114,6 +114,17 @@ mod tests {
     }
 
     #[test]
+    fn without_turns_a_late_tenant_waits_for_all_that_came_before() {
+        let mut fair = Fair::new(true);
+        for id in 1..=1_000 {
+            fair.push(row(1, id, 1000), 0);
+        }
+        fair.push(row(2, 1_001, 1000), 0);
+        let taken = fair.take(2_000);
+        assert_eq!(tenants(&taken).iter().position(|tenant| *tenant == 2), Some(1_000));
+    }
+
+    #[test]
     fn bytes_count_and_not_rows() {
         let mut fair = Fair::default();
         for n in 0..2_000 {

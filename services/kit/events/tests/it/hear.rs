@@ -113,6 +113,29 @@ async fn without_a_bus_the_log_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_passed_over() {
+    let (one, other) = two().await;
+    let log = Kept::keep(one.published_log().await);
+    let ctx = one.tenant();
+    create(&one.db, &ctx, &["a"; 10]).await;
+    one.settled().await;
+    log.end().await;
+    // From the log of one partition, and from the bus, where a tombstone stands for it.
+    let erase = "UPDATE platform.event_log SET payload = NULL WHERE number IN (3, 8)";
+    sqlx::query(erase).execute(&mut one.admin().await).await.unwrap();
+    jetstream::new(nats().await).delete_stream(stream_name("rapport", one.service())).await.unwrap();
+    let (log, ear) = (Kept::keep(one.published_log().await), Kept::hear(other.consumer(&one).await));
+    other.hears(8).await;
+    while other.count("SELECT coalesce(sum(number), 0)::bigint FROM platform.watermarks").await < 10 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(other.heard().await.len(), 8);
+    assert_eq!(other.count("SELECT count(*) FROM parked_events").await, 0);
+    ear.end().await;
+    log.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_worked_off_is_parked_with_what_follows_of_its_record_and_holds_up_nobody_else() {
     let (one, other) = two().await;
     let (log, ear) = (Kept::keep(one.published_log().await), Kept::hear(other.consumer(&one).await));
