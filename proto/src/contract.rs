@@ -38,6 +38,26 @@ pub fn method(path: &str) -> Option<&'static Method> {
     METHODS.get(path)
 }
 
+/// The permissions that it takes to hear of events, by type, where seeing their record is not enough.
+static HEARING: LazyLock<BTreeMap<String, (MessageDescriptor, String)>> = LazyLock::new(|| {
+    let hearing = |message: MessageDescriptor| {
+        let event = extension(&message.options(), "rapport.options.v1.event")?;
+        let permission = event.as_message()?.get_field_by_name("permission")?.as_str()?.to_owned();
+        (!permission.is_empty()).then(|| (message.full_name().to_owned(), (message, permission)))
+    };
+    POOL.all_messages().filter_map(hearing).collect()
+});
+
+/// The permission that it takes to hear of events of this type, where seeing their record is not enough.
+pub fn hearing(r#type: &str) -> Option<&'static str> {
+    HEARING.get(r#type).map(|(_, permission)| permission.as_str())
+}
+
+/// All of those, each with the event.
+pub fn hearings() -> impl Iterator<Item = (&'static MessageDescriptor, &'static str)> {
+    HEARING.values().map(|(message, permission)| (message, permission.as_str()))
+}
+
 /// The package whose methods every service has.
 const EVERYWHERE: &str = "events";
 
@@ -104,6 +124,11 @@ impl Method {
     /// Whether every service has it: those of `rapport.events.v1`. Callers say in a header whose they mean.
     pub fn is_everywhere(&self) -> bool {
         self.service() == EVERYWHERE
+    }
+
+    /// Whether its answer goes on as long as the caller listens: a stream of messages, not of a file.
+    pub fn watches(&self) -> bool {
+        self.descriptor.is_server_streaming() && self.output().full_name() != "google.api.HttpBody"
     }
 
     /// What it takes.

@@ -2,7 +2,9 @@
 
 mod contract;
 
-pub use contract::{Access, Event, Method, POOL, Rule, SessionEffect, method, methods, services};
+pub use contract::{
+    Access, Event, Method, POOL, Rule, SessionEffect, hearing, hearings, method, methods, services,
+};
 
 /// The descriptor set of the whole contract, with all options and comments.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rapport.binpb"));

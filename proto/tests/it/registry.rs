@@ -34,6 +34,7 @@ fn names() -> BTreeSet<String> {
             names.insert(format!("permission {permission}"));
         }
     }
+    names.extend(rapport_proto::hearings().map(|(_, permission)| format!("permission {permission}")));
     for message in POOL.all_messages() {
         let options = message.options();
         if let Some(subject) = option(&options, "rapport.options.v1.event", "subject") {

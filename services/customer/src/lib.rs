@@ -7,10 +7,10 @@ mod reactions;
 
 use rapport_blobs::Blobs;
 use rapport_events::{
-    Log,
+    Audience, Feed, Log,
     consume::{Consumer, Producer},
 };
-use rapport_import::Imports;
+use rapport_import::{Import, Imports};
 use rapport_kernel::Clock;
 use rapport_proto::customer::v1::{
     customer_service_server::CustomerServiceServer, field_service_server::FieldServiceServer,
@@ -20,7 +20,7 @@ use rapport_runtime::{
     health::ReadyCheck,
     parts::{Parts, Worker},
 };
-use rapport_store::{Db, Sabotage, Step, audit::Audit, keep_house};
+use rapport_store::{Db, Sabotage, Step, audit::Audit, fields::Definition, keep_house};
 use tonic::service::Routes;
 
 pub use customer::{Customer, CustomerApi, CustomerImports};
@@ -76,8 +76,18 @@ pub fn parts(env: Env) -> Parts {
             let db = db.clone();
             async move { Ok(db.ping().await?) }
         })],
+        ending: Default::default(),
     };
-    ear.join(log.join(parts))
+    let feed = Feed::new(&log, audience());
+    ear.join(feed.join(log.join(parts)))
+}
+
+/// Who hears of what happens here.
+fn audience() -> Audience {
+    Audience::of("customer")
+        .seers_of::<Customer>()
+        .holders_of::<Definition>("customer.fields.read")
+        .holders_of::<Import>("customer.customers.import")
 }
 
 fn housekeeping(db: Db, clock: Clock) -> Worker {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use http::{Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
 use rapport_kernel::Error;
 use rapport_proto::{Method, SessionEffect};
 use tonic::{Status, body::Body};
@@ -20,6 +20,7 @@ use crate::{
     limits::Standing,
     route,
     telemetry::{Seen, observe},
+    upstream::WHOSE,
 };
 
 /// Passes gRPC calls on.
@@ -58,6 +59,7 @@ impl Proxy {
     ) -> Result<Response<Body>, Status> {
         let (mut parts, body) = request.into_parts();
         let method = self.method(parts.uri.path())?;
+        let service = self.whose(method, &parts.headers)?;
         seen.route(&parts.method, &method.path);
         let caller = self.edge.admit(method, &parts, self.face).await?;
         seen.caller(&caller);
@@ -66,12 +68,15 @@ impl Proxy {
         verdict?;
 
         headers::inward(&mut parts.headers, &caller);
+        if let Some(service) = HeaderValue::try_from(&service).ok().filter(|_| method.is_everywhere()) {
+            parts.headers.insert(WHOSE, service);
+        }
         let mut onward = Request::new(body);
         *onward.method_mut() = http::Method::POST;
         *onward.version_mut() = Version::HTTP_2;
         *onward.uri_mut() = Uri::from_static(method.path.as_str());
         *onward.headers_mut() = parts.headers;
-        let mut response = self.edge.upstreams.send(method.service(), onward).await?;
+        let mut response = self.edge.upstreams.send(&service, onward).await?;
         headers::drop_inside(response.headers_mut());
         self.after(method, &caller, &mut response).await;
         Ok(response)
@@ -79,8 +84,22 @@ impl Proxy {
 
     fn method(&self, path: &str) -> Result<&'static Method, Status> {
         let method = rapport_proto::method(path).filter(|method| route::reachable(method));
-        let served = method.filter(|method| self.edge.upstreams.get(method.service()).is_some());
+        let served = method
+            .filter(|method| method.is_everywhere() || self.edge.upstreams.get(method.service()).is_some());
         served.ok_or_else(|| Status::unimplemented("there is no such method"))
+    }
+
+    /// The service that is meant: of what every service has, a header says whose.
+    fn whose(&self, method: &Method, headers: &HeaderMap) -> Result<String, Status> {
+        if !method.is_everywhere() {
+            return Ok(method.service().to_owned());
+        }
+        let named = headers.get(WHOSE).and_then(|name| name.to_str().ok()).unwrap_or_default();
+        if self.edge.upstreams.get(named).is_some() {
+            return Ok(named.to_owned());
+        }
+        let known = self.edge.upstreams.names().join("`, `");
+        Err(Error::invalid(WHOSE, format!("must name the service that is meant, one of `{known}`")).into())
     }
 
     async fn after(&self, method: &Method, caller: &Caller, response: &mut Response<Body>) {

@@ -27,7 +27,7 @@ pub(crate) fn document(settings: &Settings, edge: &Edge) -> Result<Value, SetupE
     let mut tags = BTreeMap::new();
     let names = edge.upstreams.names();
     for method in rapport_proto::methods() {
-        if !route::reachable(method) || !names.contains(&method.service()) {
+        if !route::reachable(method) || !(method.is_everywhere() || names.contains(&method.service())) {
             continue;
         }
         let service = method.descriptor.parent_service();

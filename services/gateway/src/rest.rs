@@ -3,6 +3,7 @@
 mod answer;
 mod files;
 mod request;
+mod watch;
 
 use std::{
     convert::Infallible,
@@ -13,6 +14,8 @@ use std::{
 use axum::{body::Body, response::IntoResponse as _};
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header, request::Parts};
+use prost_reflect::DynamicMessage;
+use rapport_kernel::Error;
 use tower::Service;
 
 use crate::{
@@ -98,7 +101,9 @@ impl Rest {
         match &route.shape {
             Shape::Json => {
                 let message = request::read(edge, route, values, parts, body).await?;
-                let answer = edge.upstreams.call_once(route.method, metadata, message, edge.deadline).await;
+                let service = whose(edge, route, &message)?;
+                let answer =
+                    edge.upstreams.call_once(&service, route.method, metadata, message, edge.deadline).await;
                 edge.ended(route.method, caller).await;
                 answer::write(edge, route, answer.map_err(told)?)
             }
@@ -111,8 +116,23 @@ impl Rest {
                 let message = request::read(edge, route, values, parts, body).await?;
                 files::download(edge, route, metadata, message).await
             }
+            Shape::Watch => {
+                let message = request::read(edge, route, values, parts, body).await?;
+                watch::watch(edge, route, metadata, message, &parts.headers).await
+            }
         }
     }
+}
+
+/// The service that is meant.
+fn whose(edge: &Edge, route: &Route, message: &DynamicMessage) -> Result<String, Problem> {
+    let Some(field) = &route.service else { return Ok(route.method.service().to_owned()) };
+    let name = message.get_field(field).as_str().unwrap_or_default().to_owned();
+    if edge.upstreams.get(&name).is_some() {
+        return Ok(name);
+    }
+    let problem = format!("is none of the services: `{}`", edge.upstreams.names().join("`, `"));
+    Err(Problem::of(&Error::invalid("service", problem).into(), None))
 }
 
 fn options(methods: &[Verb]) -> Response<Body> {

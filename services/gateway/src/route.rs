@@ -43,6 +43,8 @@ pub(crate) struct Route {
     pub(crate) mask: Option<FieldDescriptor>,
     /// The field of the answer that becomes the session cookie.
     pub(crate) secret: Option<FieldDescriptor>,
+    /// The field that says whose method is meant, where every service has it.
+    pub(crate) service: Option<FieldDescriptor>,
 }
 
 /// What a request's body fills.
@@ -65,6 +67,8 @@ pub(crate) enum Shape {
     Upload(FieldDescriptor),
     /// The answer is raw.
     Download,
+    /// The answer goes on, message by message, as server-sent events.
+    Watch,
 }
 
 /// Whether the gateway shows this method at all: Rapport's own services speak to each other elsewhere.
@@ -83,7 +87,9 @@ pub(crate) fn is_public(method: &Method) -> bool {
 /// The contract's annotations contradict each other or ask for what cannot be served.
 pub(crate) fn table(services: &HashSet<String>) -> Result<Table<Route>, SetupError> {
     let mut table = Table::default();
-    for method in rapport_proto::methods().filter(|m| reachable(m) && services.contains(m.service())) {
+    for method in rapport_proto::methods()
+        .filter(|m| reachable(m) && (m.is_everywhere() || services.contains(m.service())))
+    {
         for route in routes(method).map_err(|problem| SetupError::Contract(method.path.clone(), problem))? {
             let (verb, template) = (route.verb.clone(), route.template.clone());
             table
@@ -133,6 +139,7 @@ impl Route {
             shape: shape(method, &body)?,
             request_id: input.get_field_by_name("request_id").filter(|field| field.kind() == Kind::String),
             secret: secret(method)?,
+            service: whose(method)?,
             method,
             verb,
             template,
@@ -186,8 +193,21 @@ fn shape(method: &Method, body: &Body) -> Result<Shape, String> {
         (Some(field), true, false, false) => Ok(Shape::Upload(field)),
         (None, false, _, true) => Ok(Shape::Download),
         (None, false, false, false) => Ok(Shape::Json),
-        _ => Err("streams what REST cannot carry: only google.api.HttpBody is streamed".into()),
+        (None, false, true, false) => Ok(Shape::Watch),
+        _ => {
+            Err("streams what REST cannot carry: of what comes in only google.api.HttpBody is streamed"
+                .into())
+        }
     }
+}
+
+/// The field that says whose method is meant, where every service has it.
+fn whose(method: &Method) -> Result<Option<FieldDescriptor>, String> {
+    if !method.is_everywhere() {
+        return Ok(None);
+    }
+    let field = method.input().get_field_by_name("service").filter(|field| field.kind() == Kind::String);
+    field.map(Some).ok_or_else(|| "is a method of every service, but no field `service` says whose".into())
 }
 
 /// The secret that begins a session: one text of the answer, marked `(rapport.options.v1.secret)`.

@@ -33,6 +33,9 @@ where
     BoxCloneSyncService::new(service.map_err(Into::into))
 }
 
+/// The header that says whose method is meant, where every service has it.
+pub(crate) const WHOSE: &str = "rapport-service";
+
 /// An answer larger than this is a fault: pages are limited by the contract, and files are streamed.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -65,9 +68,10 @@ impl Upstreams {
         ready.call(request).await.map_err(unavailable)
     }
 
-    /// Calls `method` with `messages`; an error among them breaks the call off, so that a part is never taken for all.
+    /// Calls `method` of `service` with `messages`; an error among them breaks the call off, so that a part is never taken for all.
     pub(crate) async fn call(
         &self,
+        service: &str,
         method: &'static Method,
         metadata: HeaderMap,
         messages: impl Stream<Item = Result<DynamicMessage, Status>> + Send + 'static,
@@ -78,10 +82,13 @@ impl Upstreams {
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = PathAndQuery::from_static(method.path.as_str()).into();
         *request.headers_mut() = metadata;
+        if let Some(service) = HeaderValue::try_from(service).ok().filter(|_| method.is_everywhere()) {
+            request.headers_mut().insert(WHOSE, service);
+        }
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
 
-        let response = self.send(method.service(), request).await?;
+        let response = self.send(service, request).await?;
         let status = Status::from_header_map(response.headers());
         let (parts, body) = response.into_parts();
         let decoder = MessagesOf(method.output());
@@ -95,6 +102,7 @@ impl Upstreams {
     /// Calls a method that takes one message and answers with one, within `deadline`.
     pub(crate) async fn call_once(
         &self,
+        service: &str,
         method: &'static Method,
         mut metadata: HeaderMap,
         message: DynamicMessage,
@@ -104,7 +112,7 @@ impl Upstreams {
             metadata.insert("grpc-timeout", timeout);
         }
         let messages = futures::stream::once(std::future::ready(Ok(message)));
-        let answered = async { only(self.call(method, metadata, messages).await?).await };
+        let answered = async { only(self.call(service, method, metadata, messages).await?).await };
         tokio::time::timeout(deadline, answered)
             .await
             .unwrap_or_else(|_| Err(Status::deadline_exceeded("the service did not answer in time")))

@@ -18,7 +18,7 @@ mod user;
 use std::sync::Arc;
 
 use moka::sync::Cache;
-use rapport_events::Log;
+use rapport_events::{Audience, Feed, Log};
 use rapport_kernel::{Clock, Error};
 use rapport_proto::identity::v1::{
     api_key_service_server::ApiKeyServiceServer, role_service_server::RoleServiceServer,
@@ -121,5 +121,17 @@ pub async fn parts(env: Env) -> Result<Parts, Error> {
         let db = db.clone();
         async move { Ok(db.ping().await?) }
     });
-    Ok(log.join(Parts { name: "identity", routes, workers: vec![housekeeping], ready: vec![ready] }))
+    let feed = Feed::new(&log, audience());
+    let (workers, ready) = (vec![housekeeping], vec![ready]);
+    let parts = Parts { name: "identity", routes, workers, ready, ending: Default::default() };
+    Ok(feed.join(log.join(parts)))
+}
+
+/// Who hears of what happens here.
+fn audience() -> Audience {
+    Audience::of("identity")
+        .seers_of::<unit::Unit>()
+        .seers_of::<user::User>()
+        .seers_of::<role::Role>()
+        .seers_of::<api_key::ApiKey>()
 }

@@ -1,7 +1,7 @@
 //! Every permission that there is, as the contract's methods name them. A role or a key cannot name another one.
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use prost_reflect::{Kind, MessageDescriptor, MethodDescriptor, Value};
+use prost_reflect::{FileDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 use rapport_kernel::{Error, Grants, Scope, cut};
 use rapport_proto::{POOL, Rule, identity::v1 as pb};
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,12 @@ static KNOWN: LazyLock<BTreeMap<String, Info>> = LazyLock::new(|| {
     for method in rapport_proto::methods() {
         let Some(Rule::Permission(name)) = &method.rule else { continue };
         let info = known.entry(name.clone()).or_default();
-        info.methods.push(sentence(&method.descriptor));
+        info.methods.push(sentence(&method.descriptor.parent_file(), method.descriptor.path()));
         info.scoped |= method.descriptor.parent_service().methods().any(|method| owned(&method));
+    }
+    for (event, name) in rapport_proto::hearings() {
+        let told = sentence(&event.parent_file(), event.path());
+        known.entry(name.to_owned()).or_default().methods.push(format!("Hears: {told}"));
     }
     known
 });
@@ -150,11 +154,10 @@ fn unknown(name: &str) -> String {
 }
 
 /// What a method does, as its comment begins.
-fn sentence(method: &MethodDescriptor) -> String {
-    let file = method.parent_file();
+fn sentence(file: &FileDescriptor, path: &[i32]) -> String {
     let locations =
         file.file_descriptor_proto().source_code_info.as_ref().map(|info| info.location.as_slice());
-    let location = locations.unwrap_or_default().iter().find(|location| location.path == method.path());
+    let location = locations.unwrap_or_default().iter().find(|location| location.path == path);
     let comment = location.and_then(|location| location.leading_comments.as_deref()).unwrap_or_default();
     let line = comment.split_whitespace().collect::<Vec<_>>().join(" ");
     line.split_inclusive(['.', ';', ':'])

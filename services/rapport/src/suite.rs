@@ -189,6 +189,8 @@ impl Suite {
             let pool_size = options(*role, config)?.pool_size;
             services.insert(parts.name.to_owned(), stack.wrap(parts.routes, pool_size));
             checks.extend(parts.ready);
+            let ending = parts.ending;
+            shutdown.on(Stage::Serving, move || async move { ending.cancel() });
             for worker in parts.workers {
                 shutdown.run(Stage::Working, |stop| async move {
                     worker.run(stop).await;

@@ -57,8 +57,8 @@ impl Ids {
 const DEPTH: usize = 4;
 
 /// What a sample does not say, by the field's name, because it would have to fit something else in the request: a filter
-/// the list, a mask the body, a scale the kind of field, a birthday a person, replaced values a
-/// column.
+/// the list, a mask the body, a scale the kind of field, a birthday a person, replaced values a column, a place in a stream
+/// what the stream has.
 const LEFT_OUT: &[&str] = &[
     "etag",
     "update_mask",
@@ -73,6 +73,9 @@ const LEFT_OUT: &[&str] = &[
     "reference_kind",
     "region",
     "value_map",
+    "service",
+    "subjects",
+    "after",
 ];
 
 /// Switches that a sample turns on, and the next one off; the others ask lists for more, or make other records impossible.
@@ -190,6 +193,7 @@ fn text(field: &FieldDescriptor, kind: &str, ids: &Ids) -> Option<String> {
             "email" | "address" | "administrator_email" => format!("{word}@example.com"),
             "source" => either("erp", "shop"),
             "resource" => "customer".into(),
+            "record_id" => ids.id("customer.customer")?.to_owned(),
             "number" => either("0571-8765 4321", "0571-8765 4322"),
             "amount" => either("12.50", "13.75"),
             "currency" | "base_currency" => either("CNY", "EUR"),

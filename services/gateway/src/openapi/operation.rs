@@ -141,6 +141,7 @@ fn responses(schemas: &mut Schemas<'_>, route: &Route) -> Value {
     answered.insert("description".into(), json!(schemas.about(&output)));
     let content = match (&route.shape, &route.answer) {
         (Shape::Download, _) => json!({"*/*": {}}),
+        (Shape::Watch, _) => json!({"text/event-stream": {"schema": {"type": "string"}}}),
         (_, Some(field)) => json!({"application/json": {"schema": schemas.field(field)}}),
         (_, None) => json!({"application/json": {"schema": schemas.message(&output)}}),
     };

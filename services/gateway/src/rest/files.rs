@@ -40,10 +40,11 @@ pub(super) async fn upload(
         field: field.clone(),
         failure: failure.clone(),
     };
-    let answer = match edge.upstreams.call(route.method, metadata, pieces.stream()).await {
-        Ok(answer) => only(answer).await,
-        Err(status) => Err(status),
-    };
+    let answer =
+        match edge.upstreams.call(route.method.service(), route.method, metadata, pieces.stream()).await {
+            Ok(answer) => only(answer).await,
+            Err(status) => Err(status),
+        };
     // What broke the upload off says more than how the service took it.
     answer.map_err(|status| {
         failure.get().cloned().unwrap_or_else(|| Problem::of(&status, Some(&route.method.input())))
@@ -143,7 +144,8 @@ pub(super) async fn download(
     let told = |status| Problem::of(&status, Some(&route.method.input()));
     let messages = futures::stream::once(std::future::ready(Ok(message)));
     let begun = async {
-        let mut answer = edge.upstreams.call(route.method, metadata, messages).await?;
+        let mut answer =
+            edge.upstreams.call(route.method.service(), route.method, metadata, messages).await?;
         let first = answer.message().await?;
         Ok((first, answer))
     };

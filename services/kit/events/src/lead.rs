@@ -1,9 +1,9 @@
 //! What a service does for its log: one process of it leads, and the others stand by.
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rapport_kernel::{Clock, Error};
 use rapport_store::Db;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -42,6 +42,8 @@ pub struct Log {
     pub pace: Pace,
     /// How long it is kept.
     pub keep: Keep,
+    /// Woken when this process has written lines.
+    pub grown: Arc<Notify>,
     /// For tests: a promise to break.
     pub sabotage: Sabotage,
 }
@@ -51,7 +53,7 @@ impl Log {
     pub fn new(service: &str, db: Db, settings: &Settings, clock: Clock) -> Self {
         let Settings { bus, keep } = settings.clone();
         let (pace, sabotage) = (Pace::default(), Sabotage::None);
-        Self { service: service.to_owned(), db, bus, clock, pace, keep, sabotage }
+        Self { service: service.to_owned(), db, bus, clock, pace, keep, grown: Arc::default(), sabotage }
     }
 
     /// Stands by and leads in turn, until `stop`: moves what is in the outbox into the log, and publishes the log.

@@ -47,6 +47,12 @@ pub struct Line {
     pub time: Instant,
 }
 
+impl AsRef<Self> for Line {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// The columns of a [`Line`].
 pub(crate) const COLUMNS: &str =
     "number, part, part_number, tenant_number, event_id, tenant_id, resource, record_id, version, subject,
@@ -107,4 +113,102 @@ pub async fn read(
         lines.extend(found);
     }
     Ok(lines)
+}
+
+/// The last number of a tenant; 0 before its first event.
+pub(crate) async fn last_of_tenant(session: &mut PgConnection, tenant: Uuid) -> Result<i64, Error> {
+    let number = sqlx::query_scalar("SELECT number FROM platform.tenant_numbers WHERE tenant_id = $1");
+    Ok(number.bind(tenant).fetch_optional(session).await.map_err(database)?.unwrap_or_default())
+}
+
+/// The first number of a tenant that is kept; `None` when none is.
+pub(crate) async fn first_of_tenant(session: &mut PgConnection, tenant: Uuid) -> Result<Option<i64>, Error> {
+    for day in days(session).await? {
+        if let Some(first) = first_of_day(session, tenant, day).await? {
+            return Ok(Some(first));
+        }
+    }
+    Ok(None)
+}
+
+/// A tenant's lines whose number is above `after`, in order, at most `most`. Where the first of them is not the next
+/// number, what was between was dropped.
+pub(crate) async fn read_tenant(
+    session: &mut PgConnection,
+    tenant: Uuid,
+    after: i64,
+    most: usize,
+) -> Result<Vec<Line>, Error> {
+    if last_of_tenant(session, tenant).await? <= after {
+        return Ok(Vec::new());
+    }
+    // Whoever reads is mostly near the end: from there back to the day that has the next number.
+    let mut days = days(session).await?;
+    let mut from = days.len();
+    for (at, day) in days.iter().enumerate().rev() {
+        from = at;
+        if first_of_day(session, tenant, *day).await?.is_some_and(|first| first <= after + 1) {
+            break;
+        }
+    }
+    let mut lines = Vec::new();
+    for day in days.drain(from..) {
+        let left = most - lines.len();
+        if left == 0 {
+            break;
+        }
+        let found: Vec<Line> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM platform.event_log WHERE day = $1 AND tenant_id = $2 AND tenant_number > $3
+             ORDER BY tenant_number LIMIT $4"
+        )))
+        .persistent(false)
+        .bind(day)
+        .bind(tenant)
+        .bind(after)
+        .bind(left as i64)
+        .fetch_all(&mut *session)
+        .await
+        .map_err(database)?;
+        lines.extend(found);
+    }
+    Ok(lines)
+}
+
+/// What happened to a record before one of the tenant's numbers, the newest first.
+pub(crate) async fn read_record(
+    session: &mut PgConnection,
+    (tenant, resource, record): (Uuid, &str, Uuid),
+    before: i64,
+    most: usize,
+) -> Result<Vec<Line>, Error> {
+    sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM platform.event_log
+         WHERE tenant_id = $1 AND resource = $2 AND record_id = $3 AND tenant_number < $4
+         ORDER BY tenant_number DESC LIMIT $5"
+    )))
+    .persistent(false)
+    .bind(tenant)
+    .bind(resource)
+    .bind(record)
+    .bind(before)
+    .bind(most as i64)
+    .fetch_all(session)
+    .await
+    .map_err(database)
+}
+
+/// The days that have lines, the oldest first.
+async fn days(session: &mut PgConnection) -> Result<Vec<Date>, Error> {
+    let days = sqlx::query_scalar("SELECT day FROM platform.log_days ORDER BY day");
+    days.fetch_all(session).await.map_err(database)
+}
+
+async fn first_of_day(session: &mut PgConnection, tenant: Uuid, day: Date) -> Result<Option<i64>, Error> {
+    sqlx::query_scalar("SELECT min(tenant_number) FROM platform.event_log WHERE day = $1 AND tenant_id = $2")
+        .persistent(false)
+        .bind(day)
+        .bind(tenant)
+        .fetch_one(session)
+        .await
+        .map_err(database)
 }

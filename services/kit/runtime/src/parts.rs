@@ -28,6 +28,8 @@ pub struct Parts {
     pub workers: Vec<Worker>,
     /// What has to work before it can serve.
     pub ready: Vec<ReadyCheck>,
+    /// Cancelled when the process begins to end: answers that go on as long as somebody listens end by it.
+    pub ending: CancellationToken,
 }
 
 /// Work that goes on as long as the process: it is started again when it fails or panics, so one run has to leave the

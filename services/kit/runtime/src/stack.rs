@@ -57,7 +57,7 @@ impl Stack {
                 most: Duration::from_secs(limits.max_timeout_seconds),
                 stream: Duration::from_secs(limits.stream_timeout_seconds),
             }))
-            .layer(around(Shed::new(limits.in_flight)))
+            .layer(around(Shed::new(limits.in_flight, limits.watches)))
             .layer(around(Authenticate {
                 verifier: self.verifier.clone(),
                 internal_secret: self.internal_secret.clone(),
@@ -70,6 +70,7 @@ impl Stack {
                 limits.tenant_queue,
                 Duration::from_millis(limits.queue_wait_ms),
                 limits.tenant_streams,
+                limits.tenant_watches,
             )))
             .layer(around(Validate(self.rules.clone())))
             .layer(around(OwnTask { clock: self.clock.clone() }));

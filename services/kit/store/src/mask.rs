@@ -88,7 +88,7 @@ fn names<M: Message + Name>(rights: &FieldRights, kind: &str) -> impl Iterator<I
 const CUSTOM: &str = "attributes.";
 
 /// Whether the caller may read a field: a right on `revenue` covers its parts, `revenue.amount`.
-pub(crate) fn may_read(rights: &FieldRights, kind: &str, path: &str) -> bool {
+pub fn may_read(rights: &FieldRights, kind: &str, path: &str) -> bool {
     with_parents(path).all(|path| rights.may_read(kind, path))
 }
 

@@ -1,4 +1,6 @@
 //! Reading one record, under the caller's scope.
+use std::collections::HashSet;
+
 use rapport_kernel::{Ctx, Error, Scope};
 use sqlx::{Postgres, QueryBuilder, Row as _, postgres::PgRow};
 use uuid::Uuid;
@@ -104,6 +106,21 @@ impl TenantTx {
         }
         let rows = sql.build().fetch_all(self.conn().await?).await.map_err(database)?;
         rows.iter().map(|row| R::from_row(row).map_err(database)).collect()
+    }
+
+    /// Which of these records the caller sees, deleted ones too; `None` when it is all there are.
+    ///
+    /// # Errors
+    /// `Denied` when the caller's roles read no records of this kind.
+    pub async fn visible<R: Resource>(&mut self, ids: &[Uuid]) -> Result<Option<HashSet<Uuid>>, Error> {
+        let sight = self.sight::<R>()?;
+        if sight == Sight::All {
+            return Ok(None);
+        }
+        let mut sql = self.select::<R>(sight);
+        sql.push(" AND t.id = ANY(").push_bind(ids.to_vec()).push(")");
+        let rows = sql.build().fetch_all(self.conn().await?).await.map_err(database)?;
+        rows.iter().map(|row| row.try_get("id").map_err(database)).collect::<Result<_, _>>().map(Some)
     }
 
     async fn find<R: Resource>(&mut self, id: Uuid, lock: bool) -> Result<Held<R>, Error> {

@@ -1,22 +1,74 @@
 //! Leaving out what the caller's roles may not read.
-use prost::{Message, Name};
-use prost_reflect::{DynamicMessage, MapKey, Value};
-use rapport_kernel::Ctx;
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use crate::mask::dynamic;
+use prost::{Message, Name};
+use prost_reflect::{DynamicMessage, MapKey, ReflectMessage as _, Value};
+use rapport_kernel::{Ctx, FieldRights};
+use rapport_proto::POOL;
+
+use crate::mask::{dynamic, may_read};
+
+/// The kinds of records by the names of their messages: `rapport.customer.v1.Customer` is a `customer.customer`.
+static KINDS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+    let Some(resource) = POOL.get_extension_by_name("rapport.options.v1.resource") else {
+        return BTreeMap::new();
+    };
+    let kind = |message: prost_reflect::MessageDescriptor| {
+        let options = message.options();
+        let resource = options.get_extension(&resource);
+        let kind = resource.as_message()?.get_field_by_name("kind")?.as_str()?.to_owned();
+        (!kind.is_empty()).then(|| (message.full_name().to_owned(), kind))
+    };
+    POOL.all_messages().filter_map(kind).collect()
+});
+
+/// The kind of record that a message is, if it is one.
+pub fn kind_of(message: &DynamicMessage) -> Option<&'static str> {
+    KINDS.get(message.descriptor().full_name()).map(String::as_str)
+}
 
 /// The message without the fields of `kind` that are hidden from the caller. Costs nothing where nothing is hidden. A message
 /// that is not of the contract comes out empty: it cannot be known what is in it.
 pub fn redact<M: Message + Name + Default>(ctx: &Ctx, kind: &str, message: M) -> M {
-    let Some(hidden) = ctx.field_rights.hidden.get(kind) else { return message };
+    if !ctx.field_rights.hidden.contains_key(kind) {
+        return message;
+    }
     let Some(mut open) = dynamic(&message) else { return M::default() };
-    for field in hidden {
-        match field.strip_prefix("attributes.") {
-            Some(key) => clear_attribute(&mut open, key),
-            None => open.clear_field_by_name(field),
+    clear(&ctx.field_rights, kind, &mut open);
+    open.transcode_to().unwrap_or_default()
+}
+
+/// Leaves out the same of every record inside a message, and of the paths that it says have changed.
+pub fn redact_inside(rights: &FieldRights, message: &mut DynamicMessage) {
+    let mut kinds = Vec::new();
+    let held: Vec<_> = message.fields().map(|(field, _)| field).collect();
+    for field in held {
+        if let Value::Message(inner) = message.get_field_mut(&field) {
+            match kind_of(inner) {
+                Some(kind) => {
+                    clear(rights, kind, inner);
+                    kinds.push(kind);
+                }
+                None => redact_inside(rights, inner),
+            }
         }
     }
-    open.transcode_to().unwrap_or_default()
+    let paths = message.descriptor().get_field_by_name("changed_paths");
+    if let Some(Value::List(paths)) = paths.as_ref().map(|paths| message.get_field_mut(paths)) {
+        paths.retain(|path| {
+            let path = path.as_str().unwrap_or_default();
+            kinds.iter().all(|kind| may_read(rights, kind, path))
+        });
+    }
+}
+
+fn clear(rights: &FieldRights, kind: &str, message: &mut DynamicMessage) {
+    for field in rights.hidden.get(kind).into_iter().flatten() {
+        match field.strip_prefix("attributes.") {
+            Some(key) => clear_attribute(message, key),
+            None => message.clear_field_by_name(field),
+        }
+    }
 }
 
 fn clear_attribute(message: &mut DynamicMessage, key: &str) {

@@ -138,6 +138,7 @@ impl World {
             clock: self.clock.clone(),
             pace: Pace::default(),
             keep: Keep::default(),
+            grown: Arc::default(),
             sabotage: Sabotage::None,
         }
     }

@@ -47,6 +47,8 @@ impl Config {
         within("limits.queue_wait_ms", limits.queue_wait_ms, 1..=60_000)?;
         within("limits.in_flight", limits.in_flight, 1..=100_000)?;
         within("limits.tenant_streams", limits.tenant_streams, 1..=10_000)?;
+        within("limits.watches", limits.watches, 1..=100_000)?;
+        within("limits.tenant_watches", limits.tenant_watches, 1..=100_000)?;
         within("limits.tenant_requests_per_second", limits.tenant_requests_per_second, 1..=1_000_000)?;
         within("limits.tenant_burst", limits.tenant_burst, 1..=1_000_000)?;
         within("limits.key_requests_per_second", limits.key_requests_per_second, 1..=1_000_000)

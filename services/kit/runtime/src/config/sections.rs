@@ -125,8 +125,12 @@ section! {
         queue_wait_ms: u64 = 2000,
         /// Calls that a service holds at a time, waiting or worked on, 1 to 100000; more are refused at once.
         in_flight: usize = 1024,
-        /// Streams of one tenant that a service serves at a time, 1 to 10000; more are refused.
+        /// Streams (uploads and downloads) of one tenant that a service serves at a time, 1 to 10000; more are refused.
         tenant_streams: usize = 32,
+        /// Watches (streams of events) that a service serves at a time, 1 to 100000; more are refused.
+        watches: usize = 20_000,
+        /// Watches of one tenant that a service serves at a time, 1 to 100000; more are refused.
+        tenant_watches: usize = 2_000,
         /// Requests of one tenant that the gateway takes in a second, 1 to 1000000.
         tenant_requests_per_second: u32 = 1000,
         /// Requests of one tenant that the gateway takes at once after a quiet time, 1 to 1000000.

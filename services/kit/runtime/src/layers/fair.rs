@@ -20,14 +20,22 @@ const BYTES_PER_COST: usize = 16 << 10;
 pub(crate) struct Fair {
     queue: FairQueue,
     streams: Streams,
+    watches: Streams,
     patience: Duration,
 }
 
 impl Fair {
     /// At most `running` calls at a time, `waiting` more of each tenant, each of which waits for `patience` at most; and
-    /// `streams` streams of each tenant.
-    pub(crate) fn new(running: usize, waiting: usize, patience: Duration, streams: usize) -> Self {
-        Self { queue: FairQueue::new(running, waiting), streams: Streams::new(streams), patience }
+    /// `streams` streams and `watches` watches of each tenant.
+    pub(crate) fn new(
+        running: usize,
+        waiting: usize,
+        patience: Duration,
+        streams: usize,
+        watches: usize,
+    ) -> Self {
+        let (streams, watches) = (Streams::new(streams), Streams::new(watches));
+        Self { queue: FairQueue::new(running, waiting), streams, watches, patience }
     }
 
     async fn turn(&self, lane: Lane, cost: u64) -> Result<super::fair_queue::Place, Error> {
@@ -42,8 +50,10 @@ impl Step for Fair {
             return refuse(Error::Unauthenticated);
         };
         let lane = Lane::of(ctx);
-        if method(&request).is_some_and(streams) {
-            match self.streams.open(lane) {
+        let streaming = method(&request).filter(|method| streams(method));
+        if let Some(method) = streaming {
+            let open = if method.watches() { &self.watches } else { &self.streams };
+            match open.open(lane) {
                 Ok(open) => hold(&mut request, open),
                 Err(error) => return refuse(error),
             }

@@ -5,21 +5,26 @@ use std::sync::Arc;
 use rapport_kernel::Error;
 use tokio::sync::Semaphore;
 
-use super::{Next, Request, Response, Step, hold, refuse};
+use super::{Next, Request, Response, Step, hold, method, refuse};
 
 #[derive(Clone)]
-pub(crate) struct Shed(Arc<Semaphore>);
+pub(crate) struct Shed {
+    calls: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+}
 
 impl Shed {
-    /// At most `calls` at a time.
-    pub(crate) fn new(calls: usize) -> Self {
-        Self(Arc::new(Semaphore::new(calls)))
+    /// At most `calls` at a time, and as many `watches`, which mostly wait.
+    pub(crate) fn new(calls: usize, watches: usize) -> Self {
+        Self { calls: Arc::new(Semaphore::new(calls)), watches: Arc::new(Semaphore::new(watches)) }
     }
 }
 
 impl Step for Shed {
     async fn run(&self, mut request: Request, next: impl Next) -> Response {
-        match self.0.clone().try_acquire_owned() {
+        let watches = method(&request).is_some_and(rapport_proto::Method::watches);
+        let places = if watches { &self.watches } else { &self.calls };
+        match places.clone().try_acquire_owned() {
             Ok(place) => {
                 hold(&mut request, place);
                 next.run(request).await

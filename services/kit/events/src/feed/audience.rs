@@ -1,0 +1,113 @@
+//! Who hears of which events: declared by resource, as reading is.
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
+
+use futures::future::BoxFuture;
+use rapport_kernel::{Ctx, Error, RecordName};
+use rapport_store::{Resource, TenantTx};
+use uuid::Uuid;
+
+use crate::log::Line;
+
+/// The records among these that the caller sees; `None` when it is all there are.
+type Visible = Option<HashSet<Uuid>>;
+type Look = for<'a> fn(&'a mut TenantTx, &'a [Uuid]) -> BoxFuture<'a, Result<Visible, Error>>;
+
+/// What a service's events are about, and who hears of it.
+#[derive(Clone, Debug)]
+pub struct Audience {
+    service: &'static str,
+    by_resource: BTreeMap<&'static str, Told>,
+}
+
+/// Who hears of a resource's events.
+#[derive(Clone, Copy)]
+struct Told {
+    kind: &'static str,
+    permission: &'static str,
+    look: Option<Look>,
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Told").field("kind", &self.kind).field("permission", &self.permission).finish()
+    }
+}
+
+impl Audience {
+    /// Of the events of `service`, of which nobody hears yet.
+    pub const fn of(service: &'static str) -> Self {
+        Self { service, by_resource: BTreeMap::new() }
+    }
+
+    /// Whoever sees a record of `R` hears of its events.
+    #[must_use]
+    pub fn seers_of<R: Resource>(mut self) -> Self {
+        let look: Look = |tx, ids| Box::pin(tx.visible::<R>(ids));
+        let look = R::OWNER.map(|_| look);
+        self.by_resource.insert(R::NAME, Told { kind: R::KIND, permission: R::READ, look });
+        self
+    }
+
+    /// Whoever has this permission hears of all events of `R`.
+    #[must_use]
+    pub fn holders_of<R: Resource>(mut self, permission: &'static str) -> Self {
+        self.by_resource.insert(R::NAME, Told { kind: R::KIND, permission, look: None });
+        self
+    }
+
+    /// The service.
+    pub(crate) const fn service(&self) -> &'static str {
+        self.service
+    }
+
+    /// The name of the record that a line is about.
+    pub(crate) fn record(&self, line: &Line) -> String {
+        match self.by_resource.get(line.resource.as_str()) {
+            Some(told) => RecordName::new(told.kind, line.record_id).to_string(),
+            None => {
+                RecordName::new(format!("{}.{}", self.service, line.resource), line.record_id).to_string()
+            }
+        }
+    }
+
+    /// The kind of a resource's records; `None` when there is no such resource here.
+    pub(crate) fn kind(&self, resource: &str) -> Option<&'static str> {
+        self.by_resource.get(resource).map(|told| told.kind)
+    }
+
+    /// The resources, sorted.
+    pub(crate) fn resources(&self) -> Vec<&'static str> {
+        self.by_resource.keys().copied().collect()
+    }
+
+    /// Whether the caller may hear of such an event at all, whichever record it is about.
+    pub(crate) fn hears(&self, ctx: &Ctx, line: &Line) -> bool {
+        let Some(told) = self.by_resource.get(line.resource.as_str()) else { return false };
+        let permission = rapport_proto::hearing(&line.r#type).unwrap_or(told.permission);
+        ctx.grants.scope(permission).is_some()
+    }
+
+    /// Whether what the caller sees of such an event's records is a part of them.
+    pub(crate) fn is_scoped(&self, ctx: &Ctx, line: &Line) -> bool {
+        let told = self.by_resource.get(line.resource.as_str());
+        told.is_some_and(|told| {
+            told.look.is_some() && ctx.grants.scope(told.permission) != Some(rapport_kernel::Scope::All)
+        })
+    }
+
+    /// The records of a resource among these that the caller sees; `None` when it is all there are.
+    pub(crate) async fn visible(
+        &self,
+        tx: &mut TenantTx,
+        resource: &str,
+        ids: &[Uuid],
+    ) -> Result<Visible, Error> {
+        match self.by_resource.get(resource).and_then(|told| told.look) {
+            Some(look) => look(tx, ids).await,
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a caller wants to hear of: by subject, and by a condition.
+use rapport_filter::{Catalogue, Condition, Field, Kind, Record, Source, Value};
+use rapport_kernel::Error;
+use rapport_proto::events::v1 as pb;
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use crate::log::Line;
+
+/// What a caller wants to hear of.
+pub(super) struct Wanted {
+    subjects: Vec<Pattern>,
+    filter: Condition,
+}
+
+/// A pattern of subjects, word by word.
+struct Pattern(Vec<String>);
+
+impl Wanted {
+    /// # Errors
+    /// `Invalid` for a pattern or a condition that cannot be, with what would be right.
+    pub(super) fn parse(subjects: &[String], filter: &str) -> Result<Self, Error> {
+        let subjects = subjects
+            .iter()
+            .enumerate()
+            .map(|(at, text)| {
+                Pattern::parse(text).map_err(|problem| Error::invalid(format!("subjects[{at}]"), problem))
+            })
+            .collect::<Result<_, _>>()?;
+        let filter = Condition::parse(filter, &catalogue())
+            .map_err(|error| Error::invalid("filter", error.to_string()))?;
+        Ok(Self { subjects, filter })
+    }
+
+    /// Whether it wants to hear of this event. `event` is what the caller may know of `line`.
+    pub(super) fn wants(&self, line: &Line, event: &pb::Event) -> bool {
+        (self.subjects.is_empty() || self.subjects.iter().any(|pattern| pattern.matches(&line.subject)))
+            && self.filter.matches(&Seen { line, event })
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, String> {
+        let words: Vec<String> = text.split('.').map(str::to_owned).collect();
+        let plain = |word: &str| {
+            !word.is_empty()
+                && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        };
+        let last = words.len() - 1;
+        match words.iter().enumerate().find(|(at, word)| {
+            !(plain(word) || word.as_str() == "*" || (word.as_str() == ">" && *at == last))
+        }) {
+            None => Ok(Self(words)),
+            Some((_, word)) => Err(format!(
+                "`{}` is not a pattern like `customer.updated.v1`, `customer.*.v1` or `customer.>`: `{word}` is neither a word in small letters, `*` for one, nor a last `>` for all that follow",
+                rapport_kernel::cut(text)
+            )),
+        }
+    }
+
+    fn matches(&self, subject: &str) -> bool {
+        let mut words = subject.split('.');
+        for part in &self.0 {
+            match (part.as_str(), words.next()) {
+                (">", Some(_)) => return true,
+                ("*", Some(_)) => {}
+                (part, Some(word)) if part == word => {}
+                _ => return false,
+            }
+        }
+        words.next().is_none()
+    }
+}
+
+/// What one can filter events by.
+fn catalogue() -> Catalogue {
+    let field = |name: &'static str, kind| Field::new(name, kind, Source::Column(name));
+    Catalogue::from_iter([
+        field("subject", Kind::Text),
+        field("resource", Kind::Text),
+        field("record_id", Kind::Id),
+        field("record_version", Kind::Number { scale: 0 }),
+        field("changed_paths", Kind::TextList(None)),
+        field("principal", Kind::Text),
+        field("via", Kind::Text),
+        field("cause", Kind::Id),
+        field("number", Kind::Number { scale: 0 }),
+        field("time", Kind::Instant),
+    ])
+}
+
+/// An event, as a condition looks at it.
+struct Seen<'e> {
+    line: &'e Line,
+    event: &'e pb::Event,
+}
+
+impl Record for Seen<'_> {
+    fn value(&self, field: &Field) -> Value<'_> {
+        let (line, id) = (self.line, |id: Option<Uuid>| id.map_or(Value::Missing, Value::Id));
+        match field.name.as_str() {
+            "subject" => Value::Text(line.subject.as_str().into()),
+            "resource" => Value::Text(line.resource.as_str().into()),
+            "record_id" => Value::Id(line.record_id),
+            "record_version" => Value::Number(Decimal::from(line.version)),
+            "changed_paths" => {
+                Value::TextList(self.event.changed_paths.iter().map(|path| path.as_str().into()).collect())
+            }
+            "principal" => Value::Text(line.principal.as_str().into()),
+            "via" => Value::Text(line.via.as_str().into()),
+            "cause" => id(line.cause),
+            "number" => Value::Number(Decimal::from(line.tenant_number)),
+            "time" => Value::Instant(line.time.timestamp()),
+            _ => Value::Missing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_those_of_the_bus() {
+        let matches = |pattern: &str, subject: &str| Pattern::parse(pattern).unwrap().matches(subject);
+        for pattern in ["customer.updated.v1", "customer.*.v1", "customer.>", ">", "*.*.*", "*.updated.>"] {
+            assert!(matches(pattern, "customer.updated.v1"), "{pattern}");
+        }
+        for pattern in ["customer", "customer.*", "customer.updated", "customer.updated.v1.>", "unit.>", "*"]
+        {
+            assert!(!matches(pattern, "customer.updated.v1"), "{pattern}");
+        }
+        for wrong in ["", "customer..v1", ">.v1", "Customer.>", "customer.up*", "customer.\u{4e2d}"] {
+            assert!(Pattern::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
