@@ -6,10 +6,7 @@ mod imports;
 mod reactions;
 
 use rapport_blobs::Blobs;
-use rapport_events::{
-    Audience, Feed, Log,
-    consume::{Consumer, Producer},
-};
+use rapport_events::{Audience, Events, consume::Producer};
 use rapport_import::{Import, Imports};
 use rapport_kernel::Clock;
 use rapport_proto::customer::v1::{
@@ -29,6 +26,7 @@ pub use customer::{Customer, CustomerApi, CustomerImports};
 pub const MIGRATIONS: &[Step] = &[
     rapport_events::LOG,
     rapport_events::REACTIONS,
+    rapport_events::WORK,
     rapport_import::MIGRATION,
     (1000, "customers", include_str!("../migrations/1000_customers.sql")),
     (1001, "customer units", include_str!("../migrations/1001_customer_units.sql")),
@@ -55,7 +53,7 @@ pub struct Env {
 
 /// What its database may have beside what every service's has.
 pub fn audit() -> Audit {
-    let audit = rapport_events::audit_reactions(rapport_events::audit(rapport_import::audit()));
+    let audit = rapport_events::audit(rapport_import::audit());
     audit.definer("search_customers").resource::<Customer>()
 }
 
@@ -64,8 +62,9 @@ pub fn parts(env: Env) -> Parts {
     let Env { db, blobs, clock, imports, events, identity, sabotage } = env;
     let db = db.with::<Customer>().sabotaged(sabotage);
     let imports = Imports::new(db.clone(), blobs, clock.clone(), imports).join(CustomerImports);
-    let log = Log::new("customer", db.clone(), &events, clock.clone());
-    let ear = Consumer::new("customer", db.clone(), &events, clock.clone(), identity, reactions::reactions());
+    let events = Events::of("customer", &db, &events, &clock)
+        .told_to(audience())
+        .hears(identity, reactions::reactions());
     let parts = Parts {
         name: "customer",
         routes: Routes::new(CustomerServiceServer::new(CustomerApi::new(db.clone())))
@@ -78,8 +77,7 @@ pub fn parts(env: Env) -> Parts {
         })],
         ending: Default::default(),
     };
-    let feed = Feed::new(&log, audience());
-    ear.join(feed.join(log.join(parts)))
+    events.join(parts)
 }
 
 /// Who hears of what happens here.

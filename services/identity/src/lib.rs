@@ -18,7 +18,7 @@ mod user;
 use std::sync::Arc;
 
 use moka::sync::Cache;
-use rapport_events::{Audience, Feed, Log};
+use rapport_events::{Audience, Events};
 use rapport_kernel::{Clock, Error};
 use rapport_proto::identity::v1::{
     api_key_service_server::ApiKeyServiceServer, role_service_server::RoleServiceServer,
@@ -39,8 +39,12 @@ pub use passwords::Passwords;
 pub use token::keys::key_source;
 
 /// The steps of identity's schema, after those of the kit.
-pub const MIGRATIONS: &[Step] =
-    &[rapport_events::LOG, (1000, "identity", include_str!("../migrations/1000_identity.sql"))];
+pub const MIGRATIONS: &[Step] = &[
+    rapport_events::LOG,
+    rapport_events::REACTIONS,
+    rapport_events::WORK,
+    (1000, "identity", include_str!("../migrations/1000_identity.sql")),
+];
 
 /// What identity needs to run.
 #[derive(Clone)]
@@ -115,16 +119,15 @@ pub async fn parts(env: Env) -> Result<Parts, Error> {
             Ok(kept.unwrap_or(Ok(()))?)
         }
     });
-    let log = Log::new("identity", env.db.clone(), &env.events, env.clock);
+    let events = Events::of("identity", &env.db, &env.events, &env.clock).told_to(audience());
     let db = env.db;
     let ready = ReadyCheck::new("identity database", move || {
         let db = db.clone();
         async move { Ok(db.ping().await?) }
     });
-    let feed = Feed::new(&log, audience());
     let (workers, ready) = (vec![housekeeping], vec![ready]);
     let parts = Parts { name: "identity", routes, workers, ready, ending: Default::default() };
-    Ok(feed.join(log.join(parts)))
+    Ok(events.join(parts))
 }
 
 /// Who hears of what happens here.

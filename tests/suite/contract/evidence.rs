@@ -135,7 +135,7 @@ impl Evidence {
                     sqlx::query_as(sql).fetch_one(&mut database.conn).await.unwrap();
                 waiting += left;
                 written.insert(database.role.name().to_owned(), number);
-                if database.tables.iter().any(|table| table.name == "public.parked_events") {
+                if database.tables.iter().any(|table| table.name == "public.parked_items") {
                     let sql = "SELECT producer, sum(number)::bigint FROM platform.watermarks GROUP BY 1";
                     heard.extend(
                         sqlx::query_as::<_, (String, i64)>(sql).fetch_all(&mut database.conn).await.unwrap(),

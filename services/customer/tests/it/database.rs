@@ -9,7 +9,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 
 /// What the schema of customers and imports adds to the kit's.
 fn audit() -> Audit {
-    let audit = rapport_events::audit_reactions(rapport_events::audit(Audit::default()));
+    let audit = rapport_events::audit(Audit::default());
     let audit = audit.resource::<Customer>().resource::<Definition>().resource::<Import>();
     ["search_customers", "enqueue_import", "dequeue_import", "hold_import"]
         .into_iter()

@@ -11,12 +11,14 @@ mod fresh;
 mod lead;
 mod leader;
 pub mod log;
-mod parts;
+mod parked;
+pub mod queue;
 mod reactions;
 mod relay;
 mod restore;
 mod retention;
 pub mod sequencer;
+mod service;
 mod verify;
 
 use rapport_store::audit::Audit;
@@ -26,27 +28,37 @@ pub use copies::{Copies, Facts};
 pub use directory::directory;
 pub use feed::{Audience, Feed};
 pub use lead::{Log, Settings};
+pub use parked::ParkedItem;
 pub use reactions::{Answer, Event, Reactions, Verdict};
 pub use restore::align_restored;
 pub use retention::Keep;
+pub use service::Events;
 pub use verify::{Verified, verify};
 
-/// What the database of every service may have for its log, beside what it had.
+/// What the database of every service may have for events, beside what it had.
 pub fn audit(audit: Audit) -> Audit {
-    ["leads", "log_head", "log_chains", "log_days", "log_dropped", "log_relay", "tenant_numbers", "event_log"]
-        .into_iter()
-        .fold(audit, Audit::platform)
-}
-
-/// What the database of a service that hears others may have, beside that.
-pub fn audit_reactions(audit: Audit) -> Audit {
-    let audit = ["watermarks", "set_aside"].into_iter().fold(audit, Audit::platform);
-    ["hear", "parked"].into_iter().fold(audit, Audit::definer)
+    let tables = [
+        "leads",
+        "log_head",
+        "log_chains",
+        "log_days",
+        "log_dropped",
+        "log_relay",
+        "tenant_numbers",
+        "event_log",
+    ];
+    let heard = ["watermarks", "set_aside", "work", "timers"];
+    let functions = ["hear", "parked", "enqueue", "set_timer", "cancel_timer", "finish_work"];
+    let audit = tables.into_iter().chain(heard).fold(audit, Audit::platform);
+    functions.into_iter().fold(audit, Audit::definer).resource::<ParkedItem>()
 }
 
 /// The step that every service adds to its own: its log.
 pub const LOG: rapport_store::Step = (400, "log", include_str!("../migrations/0400_log.sql"));
 
-/// The step of a service that hears others.
+/// The step after it: reactions to others' events.
 pub const REACTIONS: rapport_store::Step =
     (410, "reactions", include_str!("../migrations/0410_reactions.sql"));
+
+/// The step after that: queues, timers, what is parked, the ledger.
+pub const WORK: rapport_store::Step = (420, "work", include_str!("../migrations/0420_work.sql"));

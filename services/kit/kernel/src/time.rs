@@ -49,6 +49,13 @@ impl Instant {
         Self::from_micros(self.as_micros().saturating_add(seconds.saturating_mul(1_000_000)))
     }
 
+    /// Later by a duration, kept within range.
+    #[must_use]
+    pub fn plus(self, duration: std::time::Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self::from_micros(self.as_micros().saturating_add(micros))
+    }
+
     /// The instant for calculations with zones.
     pub const fn timestamp(self) -> Timestamp {
         self.0

@@ -10,6 +10,7 @@ use super::Watermark;
 use crate::{
     api::to_proto,
     log::Line,
+    parked::{ParkedItem, try_later},
     reactions::{Handler, Reactions, Verdict, ctx},
 };
 
@@ -195,32 +196,33 @@ impl Effects {
                 tenant.id = %line.tenant_id, event.id = %line.event_id, handler = failure.handler,
                 reason = failure.reason, state = failure.state, "an event is parked"
             );
-            sqlx::query(
-                "INSERT INTO parked_events (tenant_id, id, version, producer, handler, event_id, type, resource, record_id,
-                   record_version, part, part_number, state, reason, problem, attempts, line, event_time, create_time, update_time)
-                 VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)",
-            )
-            .bind(line.tenant_id)
-            .bind(self.clock.new_uuid())
-            .bind(self.reactions.producer())
-            .bind(failure.handler)
-            .bind(line.event_id)
-            .bind(&line.r#type)
-            .bind(&line.resource)
-            .bind(line.record_id)
-            .bind(line.version)
-            .bind(line.part)
-            .bind(line.part_number)
-            .bind(failure.state)
-            .bind(failure.reason)
-            .bind(&failure.problem)
-            .bind(failure.attempts)
-            .bind(to_proto(line).encode_to_vec())
-            .bind(line.time)
-            .bind(now)
-            .execute(tx.conn().await?)
-            .await
-            .map_err(database)?;
+            let item = ParkedItem {
+                id: self.clock.new_uuid(),
+                version: 1,
+                kind: "event".into(),
+                producer: self.reactions.producer().to_owned(),
+                handler: failure.handler.to_owned(),
+                event_id: line.event_id,
+                r#type: line.r#type.clone(),
+                resource: line.resource.clone(),
+                record_id: line.record_id,
+                record_version: line.version,
+                part: line.part,
+                part_number: line.part_number,
+                state: failure.state.to_owned(),
+                reason: failure.reason.to_owned(),
+                problem: failure.problem.clone(),
+                attempts: failure.attempts,
+                line: to_proto(line).encode_to_vec(),
+                event_time: line.time,
+                create_time: now,
+                update_time: now,
+            };
+            // What a handler parks itself waits for a person.
+            if failure.state == "parked" && failure.reason != "PARKED" {
+                try_later(&mut tx, item.id).await?;
+            }
+            item.create(&mut tx)?;
         }
         reaction.leave(tx).await
     }

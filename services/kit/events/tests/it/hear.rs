@@ -130,7 +130,7 @@ async fn what_was_erased_is_passed_over() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(other.heard().await.len(), 8);
-    assert_eq!(other.count("SELECT count(*) FROM parked_events").await, 0);
+    assert_eq!(other.count("SELECT count(*) FROM parked_items").await, 0);
     ear.end().await;
     log.end().await;
 }
@@ -152,11 +152,11 @@ async fn what_cannot_be_worked_off_is_parked_with_what_follows_of_its_record_and
         heard.iter().filter(|(note, ..)| *note == notes[3].id).map(|(_, v, _)| *v).collect();
     assert_eq!(of_fine, [1, 2]);
     assert_eq!(heard.len(), 22);
-    while other.count("SELECT count(*) FROM parked_events").await < 6 {
+    while other.count("SELECT count(*) FROM parked_items").await < 6 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let parked: Vec<(Uuid, i64, String, String, String, i64)> = sqlx::query_as(
-        "SELECT record_id, record_version, state, reason, problem, attempts FROM parked_events ORDER BY record_id, part_number",
+        "SELECT record_id, record_version, state, reason, problem, attempts FROM parked_items ORDER BY record_id, part_number",
     )
     .fetch_all(&mut other.admin().await)
     .await

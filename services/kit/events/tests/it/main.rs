@@ -8,7 +8,11 @@ mod lead;
 #[cfg(test)]
 mod note;
 #[cfg(test)]
+mod parked;
+#[cfg(test)]
 mod publish;
+#[cfg(test)]
+mod queues;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]

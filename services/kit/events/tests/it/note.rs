@@ -80,12 +80,16 @@ pub(crate) fn reactions(producer: &str) -> Reactions {
 
 async fn write_down(tx: &mut TenantTx, event: &Event<pb::CustomerUpdated>) -> Result<Verdict, Error> {
     let text = &event.customer.as_ref().unwrap().display_name;
+    let healed = "SELECT EXISTS (SELECT FROM heard WHERE tenant_id = $1 AND text = 'healed')";
+    let tenant = tx.tenant();
+    let healed: bool =
+        sqlx::query_scalar(healed).bind(tenant).fetch_one(tx.conn().await?).await.map_err(database)?;
     match text.as_str() {
-        "park" => return Ok(Verdict::Park("this one is parked".into())),
+        "park" if !healed => return Ok(Verdict::Park("this one is parked".into())),
+        "ail" if !healed => return Err(Error::internal("this one ails")),
         "panic" => panic!("this one panics"),
         _ => {}
     }
-    let tenant = tx.tenant();
     sqlx::query("INSERT INTO heard (tenant_id, note_id, version, text) VALUES ($1, $2, $3, $4)")
         .bind(tenant)
         .bind(event.line().record_id)

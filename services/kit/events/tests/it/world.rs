@@ -11,6 +11,7 @@ use rapport_events::{
     Keep, Log, LogApi,
     bus::{Bus, Options},
     consume::{self, Consumer, Producer},
+    queue::Queues,
     sequencer::{Pace, Sabotage},
 };
 use rapport_kernel::{Clock, Ctx, Id, Principal, TenantState};
@@ -23,7 +24,8 @@ use uuid::Uuid;
 
 use crate::note::{self, Note};
 
-const STEPS: &[Step] = &[rapport_events::LOG, rapport_events::REACTIONS, (1000, "notes", note::MIGRATION)];
+const STEPS: &[Step] =
+    &[rapport_events::LOG, rapport_events::REACTIONS, rapport_events::WORK, (1000, "notes", note::MIGRATION)];
 
 pub(crate) struct World {
     pub(crate) db: Db,
@@ -195,7 +197,7 @@ impl World {
 }
 
 /// The bus of this test run.
-async fn bus() -> Bus {
+pub(crate) async fn bus() -> Bus {
     Bus::connect(Options { url: nats_url(), root: "rapport".into(), replicas: 1, stream_bytes: 1 << 26 })
         .await
         .unwrap()
@@ -229,6 +231,11 @@ impl Kept {
     /// Hears another service.
     pub(crate) fn hear(consumer: Consumer) -> Self {
         Self::run(|stop| async move { consumer.hear(&stop).await })
+    }
+
+    /// Works off queues.
+    pub(crate) fn work(queues: Queues) -> Self {
+        Self::run(|stop| async move { queues.work(&stop).await.unwrap() })
     }
 
     fn run<F: Future<Output = ()> + Send + 'static>(work: impl FnOnce(CancellationToken) -> F) -> Self {

@@ -1,0 +1,65 @@
+//! The gRPC face of what is parked.
+use rapport_kernel::{Ctx, Id};
+use rapport_proto::events::v1::{self as pb, parked_item_service_server::ParkedItemService};
+use rapport_store::ListParams;
+use tonic::{Request, Response, Status};
+
+use super::{ParkedItem, Replays};
+
+#[tonic::async_trait]
+impl ParkedItemService for Replays {
+    async fn list_parked_items(
+        &self,
+        request: Request<pb::ListParkedItemsRequest>,
+    ) -> Result<Response<pb::ListParkedItemsResponse>, Status> {
+        let (ctx, r) = Ctx::open(request)?;
+        let mut tx = self.db.begin(&ctx).await?;
+        let page = tx
+            .list::<ParkedItem>(&ListParams {
+                filter: &r.filter,
+                order_by: &r.order_by,
+                page_size: r.page_size,
+                page_token: &r.page_token,
+                show_deleted: false,
+            })
+            .await?;
+        let parked_items = page.items.into_iter().map(Into::into).collect();
+        Ok(tx
+            .commit(pb::ListParkedItemsResponse { parked_items, next_page_token: page.next_page_token })
+            .await?)
+    }
+
+    async fn get_parked_item(
+        &self,
+        request: Request<pb::GetParkedItemRequest>,
+    ) -> Result<Response<pb::ParkedItem>, Status> {
+        let (ctx, r) = Ctx::open(request)?;
+        let id = Id::<ParkedItem>::parse("id", &r.id)?.uuid();
+        let mut tx = self.db.begin(&ctx).await?;
+        let item = tx.get::<ParkedItem>(id).await?;
+        Ok(tx.commit(item.into()).await?)
+    }
+
+    async fn replay_parked_item(
+        &self,
+        request: Request<pb::ReplayParkedItemRequest>,
+    ) -> Result<Response<pb::ParkedItem>, Status> {
+        let (ctx, r) = Ctx::open(request)?;
+        let id = Id::<ParkedItem>::parse("id", &r.id)?.uuid();
+        let tx = self.db.begin(&ctx).await?;
+        // What was tried again once is done and stays so: a repetition whose first answer got lost finds it done.
+        let item = self.replay(&ctx, id).await?;
+        Ok(tx.commit(item.into()).await?)
+    }
+
+    async fn discard_parked_item(
+        &self,
+        request: Request<pb::DiscardParkedItemRequest>,
+    ) -> Result<Response<pb::ParkedItem>, Status> {
+        let (ctx, r) = Ctx::open(request)?;
+        let id = Id::<ParkedItem>::parse("id", &r.id)?.uuid();
+        let tx = self.db.begin(&ctx).await?;
+        let item = self.discard(&ctx, id).await?;
+        Ok(tx.commit(item.into()).await?)
+    }
+}

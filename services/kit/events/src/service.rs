@@ -1,0 +1,121 @@
+//! What a service has of this crate, in one place: its log, those it hears, who hears it, its queues.
+use std::{collections::BTreeMap, sync::Arc};
+
+use rapport_kernel::Clock;
+use rapport_proto::events::v1::{
+    log_service_server::LogServiceServer, parked_item_service_server::ParkedItemServiceServer,
+};
+use rapport_runtime::parts::{Parts, Worker};
+use rapport_store::Db;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Audience, Feed, Log, LogApi, ParkedItem, Settings,
+    consume::{Consumer, Producer},
+    parked::{RETRY, Replays},
+    queue::Queues,
+    reactions::Reactions,
+};
+
+/// The events of a service.
+#[derive(Clone)]
+pub struct Events {
+    service: &'static str,
+    db: Db,
+    clock: Clock,
+    settings: Settings,
+    audience: Audience,
+    hears: Vec<(Producer, Reactions)>,
+    queues: Queues,
+}
+
+impl Events {
+    /// Those of `service`, which hears nobody yet.
+    pub fn of(service: &'static str, db: &Db, settings: &Settings, clock: &Clock) -> Self {
+        Self {
+            service,
+            db: db.clone(),
+            clock: clock.clone(),
+            settings: settings.clone(),
+            audience: Audience::of(service),
+            hears: Vec::new(),
+            queues: Queues::new(service, db.clone(), clock.clone()),
+        }
+    }
+
+    /// Tells them to this audience.
+    #[must_use]
+    pub fn told_to(mut self, audience: Audience) -> Self {
+        self.audience = audience;
+        self
+    }
+
+    /// Hears another service.
+    #[must_use]
+    pub fn hears(mut self, producer: Producer, reactions: Reactions) -> Self {
+        self.hears.push((producer, reactions));
+        self
+    }
+
+    /// Does what is queued.
+    #[must_use]
+    pub fn works(mut self, queues: impl FnOnce(Queues) -> Queues) -> Self {
+        self.queues = queues(self.queues);
+        self
+    }
+
+    /// Adds all of it to the service's parts.
+    #[must_use]
+    pub fn join(self, mut parts: Parts) -> Parts {
+        let Self { service, db, clock, settings, audience, hears, queues } = self;
+        let log = Log::new(service, db.clone(), &settings, clock.clone());
+        parts = Feed::new(&log, audience.seers_of::<ParkedItem>()).join(parts);
+        let reactions = hears.iter().map(|(_, heard)| (heard.producer().to_owned(), heard.clone()));
+        let replays = Replays {
+            db: db.clone(),
+            clock: clock.clone(),
+            reactions: Arc::new(reactions.collect::<BTreeMap<_, _>>()),
+        };
+        let retries = replays.clone();
+        let queues = queues.on(RETRY, Replays::patience(), move |ctx, job| {
+            let retries = retries.clone();
+            Box::pin(async move { retries.retry(ctx, job).await })
+        });
+        parts.routes = parts
+            .routes
+            .add_service(LogServiceServer::new(LogApi::new(db.clone())))
+            .add_service(ParkedItemServiceServer::new(replays));
+        parts.workers.push(worker(format!("{service} log"), log, |log, stop| async move {
+            log.keep(&stop).await;
+            Ok(())
+        }));
+        parts.workers.push(worker(format!("{service} queues"), queues, |queues, stop| async move {
+            queues.work(&stop).await
+        }));
+        for (producer, reactions) in hears {
+            let name = format!("{service} hears {}", reactions.producer());
+            let consumer = Consumer::new(service, db.clone(), &settings, clock.clone(), producer, reactions);
+            parts.workers.push(worker(name, consumer, |consumer, stop| async move {
+                consumer.hear(&stop).await;
+                Ok(())
+            }));
+        }
+        parts
+    }
+}
+
+/// Work that goes on as long as the process.
+fn worker<T, F>(
+    name: String,
+    of: T,
+    run: impl Fn(T, CancellationToken) -> F + Clone + Send + Sync + 'static,
+) -> Worker
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), rapport_kernel::Error>> + Send + 'static,
+{
+    Worker::new(name, move |stop| {
+        let ended = run(of.clone(), stop);
+        async move { Ok(ended.await?) }
+    })
+}
