@@ -144,13 +144,16 @@ fn to_value(json: &Json) -> prost_types::Value {
         Json::Array(items) => {
             Kind::ListValue(prost_types::ListValue { values: items.iter().map(to_value).collect() })
         }
-        Json::Object(object) => Kind::StructValue(prost_types::Struct { fields: fields(object) }),
+        Json::Object(object) => Kind::StructValue(to_struct(object)),
     };
     prost_types::Value { kind: Some(kind) }
 }
 
-fn fields(object: &Map<String, Json>) -> std::collections::BTreeMap<String, prost_types::Value> {
-    object.iter().map(|(name, value)| (name.clone(), to_value(value))).collect()
+/// JSON as the contract gives it out.
+pub(crate) fn to_struct(object: &Map<String, Json>) -> prost_types::Struct {
+    prost_types::Struct {
+        fields: object.iter().map(|(name, value)| (name.clone(), to_value(value))).collect(),
+    }
 }
 
 /// Where a page ended: the number, and of which record.

@@ -55,20 +55,30 @@ impl Feed {
         Ok(page)
     }
 
+    /// These lines as the caller hears of them.
+    pub(crate) async fn events(&self, ctx: &Ctx, lines: Vec<Line>) -> Result<Vec<pb::Event>, Error> {
+        let (seen, all) = (self.seen(ctx, &lines).await?, Wanted::default());
+        let events = lines.iter().map(|line| self.event(ctx, line, &seen, &all));
+        Ok(events.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     /// The tenant's lines after a number, the next one first.
     ///
     /// # Errors
     /// A rule when the next one is not kept any more, or `after` was never given: then the records must be read anew.
-    pub(super) async fn lines(&self, ctx: &Ctx, after: i64, most: usize) -> Result<Vec<Line>, Error> {
+    pub(crate) async fn lines(&self, ctx: &Ctx, after: i64, most: usize) -> Result<Vec<Line>, Error> {
         let tenant = ctx.tenant.uuid();
         let mut tx = self.db.platform().await?;
-        let lines = log::read_tenant(tx.conn()?, tenant, after, most).await?;
+        // First where it ends, then what it has: it grows in between.
         let last = log::last_of_tenant(tx.conn()?, tenant).await?;
+        let lines = match after < last {
+            true => log::read_tenant(tx.conn()?, tenant, after, most).await?,
+            false => Vec::new(),
+        };
         tx.commit().await?;
-        let first = lines.first().map(|line| line.tenant_number);
         let snapshot =
             format!("read the records anew, and then the events after {last}, which was the last so far");
-        match first {
+        match lines.first().map(|line| line.tenant_number) {
             Some(first) if first > after + 1 => Err(Error::rule(
                 "EVENTS_DROPPED",
                 format!("events are kept from number {first} on, and {after} was read last: {snapshot}"),
@@ -92,7 +102,7 @@ impl Feed {
     }
 
     /// Which of the records of these lines the caller sees, where that is not all of them.
-    pub(super) async fn seen<L: AsRef<Line>>(&self, ctx: &Ctx, lines: &[L]) -> Result<Seen, Error> {
+    pub(crate) async fn seen<L: AsRef<Line>>(&self, ctx: &Ctx, lines: &[L]) -> Result<Seen, Error> {
         let mut asked = BTreeMap::<&str, Vec<Uuid>>::new();
         let lines = lines.iter().map(AsRef::as_ref);
         for line in lines.filter(|line| self.audience.is_scoped(ctx, line) && self.audience.hears(ctx, line))
@@ -116,7 +126,7 @@ impl Feed {
     }
 
     /// A line as this caller hears of it, if they do.
-    pub(super) fn event(
+    pub(crate) fn event(
         &self,
         ctx: &Ctx,
         line: &Line,
@@ -133,7 +143,7 @@ impl Feed {
 
 /// The records that a caller sees of those resources of which they do not see all.
 #[derive(Debug, Default)]
-pub(super) struct Seen(BTreeMap<String, HashSet<Uuid>>);
+pub(crate) struct Seen(BTreeMap<String, HashSet<Uuid>>);
 
 impl Seen {
     fn has(&self, line: &Line) -> bool {

@@ -85,7 +85,7 @@ pub(crate) async fn drive(
             }
             let begun = Instant::now();
             fresh.push(write(term, &batch, clock, day).await?);
-            log.grown.notify_one();
+            log.grown.send_replace(());
             (pause, beat) = (pace.first_pause, Instant::now());
             // What waits longer than a batch is somebody's bulk work: it leaves the machine to those who write.
             sleep(match sequencer.waiting() {
