@@ -8,11 +8,11 @@ use async_nats::jetstream::{
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
 use rapport_kernel::{BoxError, Clock, Error};
 use rapport_store::{Db, database};
-use sqlx::{FromRow, PgConnection};
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Progress;
+use super::{Check, Extent, Note, Progress};
 use crate::{
     bus::{Bus, Header, Message},
     fresh::Fresh,
@@ -33,15 +33,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(200);
 /// What the bus should hold.
 const KEEP_HOURS: i64 = 24;
-
-/// How far the bus has come, as it is noted.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-struct Note {
-    number: i64,
-    stream_sequence: i64,
-    stream_created: String,
-    attempt: i64,
-}
 
 /// An answer of the bus: the line's number, and the bus's own number for it.
 type Answer = BoxFuture<'static, Result<(i64, u64), BoxError>>;
@@ -88,7 +79,7 @@ pub(crate) async fn relay(
             },
         };
         match answered {
-            Ok((number, sequence)) => relay.holds(number, sequence),
+            Ok((number, sequence)) => relay.progress.holds(number, sequence),
             Err(error) => {
                 tracing::warn!(service, error, "the bus did not take an event, which is sent again");
                 relay.unsure();
@@ -110,8 +101,6 @@ struct Relay {
     progress: Progress,
     /// What was noted last, and when.
     noted: (Note, Instant),
-    /// What is to be noted next.
-    next: Note,
     /// Whether the log may have more than was read.
     grown: bool,
     lines: VecDeque<Line>,
@@ -132,9 +121,8 @@ impl Relay {
             service,
             clock,
             epoch,
-            progress: Progress::new(note.number),
             noted: (note.clone(), Instant::now()),
-            next: note,
+            progress: Progress::new(note),
             grown: true,
             lines: VecDeque::new(),
             answers: FuturesOrdered::new(),
@@ -159,18 +147,15 @@ impl Relay {
                 Some(number) if self.log_has(number).await? => number,
                 _ => self.window_begins().await?,
             };
-            let lost = (self.progress.held - back_to).max(0);
-            if !self.next.stream_created.is_empty() {
+            if !self.progress.note.stream_created.is_empty() {
+                let lost = (self.progress.note.number - back_to).max(0);
                 tracing::warn!(
                     service = self.service,
                     lost,
                     "the bus lost events, which are published again"
                 );
-                self.next.attempt += 1;
             }
-            self.progress = Progress::new(back_to);
-            (self.next.number, self.next.stream_sequence) = (back_to, 0);
-            self.next.stream_created = created;
+            self.progress.goes_back(back_to, created);
             self.forget();
         }
         Ok(true)
@@ -180,19 +165,15 @@ impl Relay {
     async fn look(&mut self, stream: &Stream) -> Result<(String, Option<Option<i64>>), BoxError> {
         let info = stream.cached_info();
         let created = info.created.to_string();
-        let noted = self.next.stream_sequence.cast_unsigned();
         let (first, last) = (info.state.first_sequence, info.state.last_sequence);
-        if created != self.next.stream_created {
-            return Ok((created, Some(None)));
-        }
-        // Nothing was published yet, or it is so long ago that the stream let go of it.
-        if noted == 0 || (noted < first && noted <= last) {
-            return Ok((created, None));
-        }
-        if noted <= last && number_at(stream, noted).await? == Some(self.next.number) {
-            return Ok((created, None));
-        }
-        Ok((created, Some(number_at(stream, last).await?)))
+        let extent = Extent { created: created.clone(), first, last };
+        let held = match self.progress.check(&extent) {
+            Check::Nothing => None,
+            Check::At(noted) if number_at(stream, noted).await? == Some(self.progress.note.number) => None,
+            Check::At(_) | Check::End => Some(number_at(stream, last).await?),
+            Check::Another => Some(None),
+        };
+        Ok((created, held))
     }
 
     /// Whether the log has a line of this number: if not, what the bus holds is not ours.
@@ -250,7 +231,7 @@ impl Relay {
             Message { epoch: self.epoch, line, tombstone: erased.then(|| "it was erased".to_owned()) };
         loop {
             let (subject, publication) =
-                message.publication(self.bus.root(), &self.service, self.next.attempt);
+                message.publication(self.bus.root(), &self.service, self.progress.note.attempt);
             match self.bus.jetstream().send_publish(subject, publication).await {
                 Ok(answer) => {
                     self.answers.push_back(Box::pin(async move {
@@ -274,13 +255,6 @@ impl Relay {
         }
     }
 
-    fn holds(&mut self, number: i64, sequence: u64) {
-        self.progress.holds(number);
-        if self.progress.held == number {
-            (self.next.number, self.next.stream_sequence) = (number, sequence.cast_signed());
-        }
-    }
-
     fn unsure(&mut self) {
         self.progress.unsure();
         self.forget();
@@ -294,7 +268,7 @@ impl Relay {
     }
 
     fn is_noted(&self) -> bool {
-        self.noted.0 == self.next
+        self.noted.0 == self.progress.note
     }
 
     /// Notes how far the bus has come, if that was not done for so long.
@@ -302,7 +276,7 @@ impl Relay {
         if self.is_noted() || self.noted.1.elapsed() < every {
             return Ok(());
         }
-        let Note { number, stream_sequence, stream_created, attempt } = &self.next;
+        let Note { number, stream_sequence, stream_created, attempt } = &self.progress.note;
         let written = sqlx::query(
             "UPDATE platform.log_relay SET number = $2, stream_sequence = $3, stream_created = $4, attempt = $5
              FROM platform.leads AS lead WHERE lead.name = 'log' AND lead.epoch = $1",
@@ -318,7 +292,7 @@ impl Relay {
         if written.rows_affected() == 0 {
             return Err(crate::leader::deposed());
         }
-        self.noted = (self.next.clone(), Instant::now());
+        self.noted = (self.progress.note.clone(), Instant::now());
         Ok(())
     }
 }
