@@ -16,7 +16,7 @@ pub(crate) use drive::relay;
 pub(crate) struct Note {
     /// Everything up to this number is on the bus.
     pub(crate) number: i64,
-    /// Where the bus has the last of that; 0 when it has nothing yet.
+    /// Where the bus has the last of that; 0 when this stream has nothing of it.
     pub(crate) stream_sequence: i64,
     /// When the stream was made.
     pub(crate) stream_created: String,
@@ -94,12 +94,14 @@ impl Progress {
         }
     }
 
-    /// The bus does not hold what was noted, but everything up to `number`, in a stream that was made then: what comes after
-    /// it is sent again, as another attempt unless this stream is the first one.
-    pub(crate) fn goes_back(&mut self, number: i64, created: String) {
+    /// The bus does not hold what was noted, but everything up to `number`, the last of it here in a stream that was made then:
+    /// what comes after it is sent again, as another attempt unless this stream is the first one.
+    ///
+    /// What it goes back to may be lost in its turn, before anything was sent again: so it is noted where that is.
+    pub(crate) fn goes_back(&mut self, number: i64, sequence: u64, created: String) {
         let lost = !self.note.stream_created.is_empty();
-        let attempt = self.note.attempt + i64::from(lost);
-        *self = Self::new(Note { number, stream_sequence: 0, stream_created: created, attempt });
+        let (stream_sequence, attempt) = (sequence.cast_signed(), self.note.attempt + i64::from(lost));
+        *self = Self::new(Note { number, stream_sequence, stream_created: created, attempt });
     }
 }
 
@@ -147,13 +149,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_loses_its_tail_twice_is_asked_twice() {
+        let mut progress = Progress::new(note(5, 41));
+        let extent = |last| Extent { created: "then".into(), first: 1, last };
+        assert_eq!(progress.check(&extent(39)), Check::End);
+        progress.goes_back(3, 39, "then".into());
+        assert_eq!(progress.check(&extent(39)), Check::At(39));
+        assert_eq!(progress.check(&extent(37)), Check::End);
+    }
+
+    #[test]
     fn what_a_stream_lost_is_another_attempt() {
         let mut progress = Progress::new(Note::default());
-        progress.goes_back(0, "then".into());
+        progress.goes_back(0, 0, "then".into());
         assert_eq!(progress.note.attempt, 0, "nothing was lost before there was a stream");
         progress.sent(1);
         progress.holds(1, 1);
-        progress.goes_back(0, "later".into());
+        progress.goes_back(0, 0, "later".into());
         let note = Note { number: 0, stream_sequence: 0, stream_created: "later".into(), attempt: 1 };
         assert_eq!(progress, Progress::new(note));
     }

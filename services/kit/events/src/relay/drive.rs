@@ -143,9 +143,9 @@ impl Relay {
             }
         };
         if let Some(held) = held {
-            let back_to = match held {
-                Some(number) if self.log_has(number).await? => number,
-                _ => self.window_begins().await?,
+            let (back_to, sequence) = match held {
+                Some((number, sequence)) if self.log_has(number).await? => (number, sequence),
+                _ => (self.window_begins().await?, 0),
             };
             if !self.progress.note.stream_created.is_empty() {
                 let lost = (self.progress.note.number - back_to).max(0);
@@ -155,14 +155,15 @@ impl Relay {
                     "the bus lost events, which are published again"
                 );
             }
-            self.progress.goes_back(back_to, created);
+            self.progress.goes_back(back_to, sequence, created);
             self.forget();
         }
         Ok(true)
     }
 
-    /// When the stream was made; and what it holds, if that is not what it should hold: the last number, if there is one.
-    async fn look(&mut self, stream: &Stream) -> Result<(String, Option<Option<i64>>), BoxError> {
+    /// When the stream was made; and what it holds, if that is not what it should hold: the last number, if there is one, and
+    /// where.
+    async fn look(&mut self, stream: &Stream) -> Result<(String, Option<Option<(i64, u64)>>), BoxError> {
         let info = stream.cached_info();
         let created = info.created.to_string();
         let (first, last) = (info.state.first_sequence, info.state.last_sequence);
@@ -170,7 +171,7 @@ impl Relay {
         let held = match self.progress.check(&extent) {
             Check::Nothing => None,
             Check::At(noted) if number_at(stream, noted).await? == Some(self.progress.note.number) => None,
-            Check::At(_) | Check::End => Some(number_at(stream, last).await?),
+            Check::At(_) | Check::End => Some(number_at(stream, last).await?.map(|number| (number, last))),
             Check::Another => Some(None),
         };
         Ok((created, held))
