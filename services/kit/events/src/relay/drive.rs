@@ -279,8 +279,9 @@ impl Relay {
         }
         let Note { number, stream_sequence, stream_created, attempt } = &self.progress.note;
         let written = sqlx::query(
+            // Nobody takes the lead while this is written.
             "UPDATE platform.log_relay SET number = $2, stream_sequence = $3, stream_created = $4, attempt = $5
-             FROM platform.leads AS lead WHERE lead.name = 'log' AND lead.epoch = $1",
+             FROM (SELECT FROM platform.leads WHERE name = 'log' AND epoch = $1 FOR SHARE) AS lead",
         )
         .bind(self.epoch)
         .bind(number)
