@@ -20,7 +20,7 @@ pub(crate) struct Note {
     pub(crate) stream_sequence: i64,
     /// When the stream was made.
     pub(crate) stream_created: String,
-    /// Grows with every time that the bus had lost something.
+    /// Grows with every time that lines are sent again.
     pub(crate) attempt: i64,
 }
 
@@ -52,17 +52,21 @@ pub(crate) struct Progress {
     pub(crate) note: Note,
     /// Everything up to this number was sent.
     pub(crate) sent: i64,
+    /// What the stream ends with when it has taken what was sent: the bus takes a line only there. So it holds the log in its
+    /// order, and whatever it loses from its end, what is left tells up to where it holds everything.
+    pub(crate) end: u64,
 }
 
 impl Progress {
     /// One that goes on from what was noted.
     pub(crate) const fn new(note: Note) -> Self {
-        Self { sent: note.number, note }
+        Self { sent: note.number, note, end: 0 }
     }
 
     /// Another line was sent.
     pub(crate) const fn sent(&mut self, number: i64) {
         self.sent = number;
+        self.end += 1;
     }
 
     /// The bus says that it holds this line, hence all before it: answers come in the order of sending. Between two lines there
@@ -73,14 +77,21 @@ impl Progress {
         }
     }
 
-    /// Something was not answered, so nobody knows whether the bus holds it: everything after what it holds for sure is sent
-    /// again.
+    /// Something was not answered, or refused, so nobody knows whether the bus holds it: everything after what it holds for
+    /// sure is sent again, as another attempt. So the bus does not take it for a repetition, which it might refuse for its place.
     pub(crate) const fn unsure(&mut self) {
+        if self.sent > self.note.number {
+            self.note.attempt += 1;
+        }
         self.sent = self.note.number;
     }
 
-    /// What is to be looked at, to know whether this stream still holds what was noted.
-    pub(crate) fn check(&self, stream: &Extent) -> Check {
+    /// What is to be looked at, to know whether this stream still holds what was noted. What is sent next comes after what
+    /// the stream ends with now; while something is under way it comes after that, or not at all.
+    pub(crate) fn check(&mut self, stream: &Extent) -> Check {
+        if self.sent == self.note.number {
+            self.end = stream.last;
+        }
         let noted = self.note.stream_sequence.cast_unsigned();
         if stream.created != self.note.stream_created {
             Check::Another
@@ -94,14 +105,15 @@ impl Progress {
         }
     }
 
-    /// The bus does not hold what was noted, but everything up to `number`, the last of it here in a stream that was made then:
-    /// what comes after it is sent again, as another attempt unless this stream is the first one.
+    /// The bus does not hold what was noted, but everything up to `number`, the last of it here: what comes after that is sent
+    /// again, as another attempt unless this stream is the first one.
     ///
     /// What it goes back to may be lost in its turn, before anything was sent again: so it is noted where that is.
-    pub(crate) fn goes_back(&mut self, number: i64, sequence: u64, created: String) {
+    pub(crate) fn goes_back(&mut self, number: i64, sequence: u64, stream: Extent) {
         let lost = !self.note.stream_created.is_empty();
         let (stream_sequence, attempt) = (sequence.cast_signed(), self.note.attempt + i64::from(lost));
-        *self = Self::new(Note { number, stream_sequence, stream_created: created, attempt });
+        let note = Note { number, stream_sequence, stream_created: stream.created, attempt };
+        *self = Self { sent: number, note, end: stream.last };
     }
 }
 
@@ -121,17 +133,40 @@ mod tests {
         }
         progress.holds(5, 41);
         progress.unsure();
-        assert_eq!(progress, Progress::new(note(5, 41)));
+        progress.unsure();
+        assert_eq!((&progress.note, progress.sent), (&Note { attempt: 1, ..note(5, 41) }, 5));
         // 6 to 20 were dropped meanwhile.
         progress.sent(21);
         progress.holds(21, 42);
         progress.holds(3, 7);
-        assert_eq!(progress, Progress::new(note(21, 42)));
+        assert_eq!((&progress.note, progress.sent), (&Note { attempt: 1, ..note(21, 42) }, 21));
+    }
+
+    #[test]
+    fn each_line_is_sent_to_the_place_after_the_one_before() {
+        let mut progress = Progress::new(note(5, 41));
+        let extent = |last| Extent { created: "then".into(), first: 1, last };
+        assert_eq!(progress.check(&extent(41)), Check::At(41));
+        progress.sent(6);
+        progress.sent(7);
+        assert_eq!(progress.end, 43);
+        // 6 was lost, and so 7 was refused; or both are there, and nobody said so.
+        progress.unsure();
+        for last in [41, 43] {
+            progress.check(&extent(last));
+            progress.sent(6);
+            assert_eq!(progress.end, last + 1);
+            progress.check(&extent(last));
+            assert_eq!(progress.end, last + 1, "it is under way");
+            progress.unsure();
+        }
+        progress.goes_back(3, 39, extent(40));
+        assert_eq!(progress.end, 40);
     }
 
     #[test]
     fn a_stream_is_asked_for_what_was_noted() {
-        let progress = Progress::new(note(5, 41));
+        let mut progress = Progress::new(note(5, 41));
         let extent = |first, last| Extent { created: "then".into(), first, last };
         for (first, last, check) in [
             (1, 50, Check::At(41)),
@@ -153,7 +188,7 @@ mod tests {
         let mut progress = Progress::new(note(5, 41));
         let extent = |last| Extent { created: "then".into(), first: 1, last };
         assert_eq!(progress.check(&extent(39)), Check::End);
-        progress.goes_back(3, 39, "then".into());
+        progress.goes_back(3, 39, extent(39));
         assert_eq!(progress.check(&extent(39)), Check::At(39));
         assert_eq!(progress.check(&extent(37)), Check::End);
     }
@@ -161,12 +196,13 @@ mod tests {
     #[test]
     fn what_a_stream_lost_is_another_attempt() {
         let mut progress = Progress::new(Note::default());
-        progress.goes_back(0, 0, "then".into());
+        let made = |created: &str| Extent { created: created.into(), first: 1, last: 0 };
+        progress.goes_back(0, 0, made("then"));
         assert_eq!(progress.note.attempt, 0, "nothing was lost before there was a stream");
         progress.sent(1);
         progress.holds(1, 1);
-        progress.goes_back(0, 0, "later".into());
+        progress.goes_back(0, 0, made("later"));
         let note = Note { number: 0, stream_sequence: 0, stream_created: "later".into(), attempt: 1 };
-        assert_eq!(progress, Progress::new(note));
+        assert_eq!((progress.note, progress.sent), (note, 0));
     }
 }

@@ -1,9 +1,12 @@
 //! The relay's driver.
 use std::{collections::VecDeque, time::Duration};
 
-use async_nats::jetstream::{
-    context::PublishErrorKind,
-    stream::{LastRawMessageErrorKind, Stream},
+use async_nats::{
+    HeaderValue,
+    jetstream::{
+        context::PublishErrorKind,
+        stream::{LastRawMessageErrorKind, Stream},
+    },
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
 use rapport_kernel::{BoxError, Clock, Error};
@@ -11,6 +14,7 @@ use rapport_store::{Db, database};
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Check, Extent, Note, Progress};
 use crate::{
@@ -36,6 +40,9 @@ const KEEP_HOURS: i64 = 24;
 
 /// An answer of the bus: the line's number, and the bus's own number for it.
 type Answer = BoxFuture<'static, Result<(i64, u64), BoxError>>;
+
+/// What a stream is; and the last number of what it holds of the log, with the bus's own number for it.
+type Held = (Extent, Option<(i64, u64)>);
 
 /// Publishes the log of `service`, as long as this process leads it in `epoch`. `fresh` has what was just written.
 ///
@@ -131,59 +138,72 @@ impl Relay {
 
     /// Whether the bus still holds what it said; goes back if not. False when the bus does not answer.
     async fn check(&mut self) -> Result<bool, Error> {
-        let found = match self.bus.stream(&self.service).await {
-            Ok(stream) => self.look(&stream).await,
-            Err(error) => Err(error.into()),
-        };
-        let (created, held) = match found {
-            Ok(found) => found,
+        match self.look().await? {
+            Ok(None) => Ok(true),
+            Ok(Some((stream, held))) => {
+                let (back_to, sequence) = match held {
+                    Some(held) => held,
+                    None => (self.window_begins().await?, 0),
+                };
+                if !self.progress.note.stream_created.is_empty() {
+                    let lost = (self.progress.note.number - back_to).max(0);
+                    tracing::warn!(
+                        service = self.service,
+                        lost,
+                        "the bus lost events, which are published again"
+                    );
+                }
+                self.progress.goes_back(back_to, sequence, stream);
+                self.forget();
+                Ok(true)
+            }
             Err(error) => {
                 tracing::debug!(service = self.service, %error, "the bus could not be asked what it holds");
-                return Ok(false);
+                Ok(false)
             }
-        };
-        if let Some(held) = held {
-            let (back_to, sequence) = match held {
-                Some((number, sequence)) if self.log_has(number).await? => (number, sequence),
-                _ => (self.window_begins().await?, 0),
-            };
-            if !self.progress.note.stream_created.is_empty() {
-                let lost = (self.progress.note.number - back_to).max(0);
-                tracing::warn!(
-                    service = self.service,
-                    lost,
-                    "the bus lost events, which are published again"
-                );
-            }
-            self.progress.goes_back(back_to, sequence, created);
-            self.forget();
         }
-        Ok(true)
     }
 
-    /// When the stream was made; and what it holds, if that is not what it should hold: the last number, if there is one, and
-    /// where.
-    async fn look(&mut self, stream: &Stream) -> Result<(String, Option<Option<(i64, u64)>>), BoxError> {
-        let info = stream.cached_info();
-        let created = info.created.to_string();
-        let (first, last) = (info.state.first_sequence, info.state.last_sequence);
-        let extent = Extent { created: created.clone(), first, last };
-        let held = match self.progress.check(&extent) {
-            Check::Nothing => None,
-            Check::At(noted) if number_at(stream, noted).await? == Some(self.progress.note.number) => None,
-            Check::At(_) | Check::End => Some(number_at(stream, last).await?.map(|number| (number, last))),
-            Check::Another => Some(None),
+    /// Nothing, if the bus holds what it said. If not: up to which number it holds the log, and where that ends.
+    async fn look(&mut self) -> Result<Result<Option<Held>, BoxError>, Error> {
+        let stream = match self.bus.stream(&self.service).await {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(error.into())),
         };
-        Ok((created, held))
+        let info = stream.cached_info();
+        let (first, last) = (info.state.first_sequence, info.state.last_sequence);
+        let extent = Extent { created: info.created.to_string(), first, last };
+        let check = self.progress.check(&extent);
+        if check == Check::Nothing {
+            return Ok(Ok(None));
+        }
+        if let Check::At(noted) = check {
+            match line_at(&stream, noted).await {
+                Ok(Some((number, event))) if number == self.progress.note.number => {
+                    if self.log_has(number, event).await? {
+                        return Ok(Ok(None));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        if check != Check::Another {
+            match line_at(&stream, last).await {
+                Ok(Some((number, event))) if self.log_has(number, event).await? => {
+                    return Ok(Ok(Some((extent, Some((number, last))))));
+                }
+                Ok(_) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(Some((extent, None))))
     }
 
-    /// Whether the log has a line of this number: if not, what the bus holds is not ours.
-    async fn log_has(&mut self, number: i64) -> Result<bool, Error> {
-        Ok(number == 0
-            || log::read(&mut self.session, Which::All, number - 1, 1)
-                .await?
-                .first()
-                .is_some_and(|line| line.number == number))
+    /// Whether the log has this event under this number: if not, what the bus holds is not ours.
+    async fn log_has(&mut self, number: i64, event: Uuid) -> Result<bool, Error> {
+        let lines = log::read(&mut self.session, Which::All, number.saturating_sub(1), 1).await?;
+        Ok(lines.first().is_some_and(|line| line.number == number && line.event_id == event))
     }
 
     /// The last number before what the bus should hold.
@@ -233,6 +253,7 @@ impl Relay {
         loop {
             let (subject, publication) =
                 message.publication(self.bus.root(), &self.service, self.progress.note.attempt);
+            let publication = publication.expected_last_sequence(self.progress.end);
             match self.bus.jetstream().send_publish(subject, publication).await {
                 Ok(answer) => {
                     self.answers.push_back(Box::pin(async move {
@@ -299,11 +320,13 @@ impl Relay {
     }
 }
 
-/// The number of the line that the stream holds here.
-async fn number_at(stream: &Stream, sequence: u64) -> Result<Option<i64>, BoxError> {
+/// The number and the event of the line that the stream holds here.
+async fn line_at(stream: &Stream, sequence: u64) -> Result<Option<(i64, Uuid)>, BoxError> {
     match stream.get_raw_message(sequence).await {
         Ok(message) => {
-            Ok(message.headers.get(Header::Number.as_str()).and_then(|text| text.as_str().parse().ok()))
+            let text = |header: Header| message.headers.get(header.as_str()).map(HeaderValue::as_str);
+            let number = text(Header::Number).and_then(|text| text.parse().ok());
+            Ok(number.zip(text(Header::Id).and_then(|text| text.parse().ok())))
         }
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(error.into()),
