@@ -16,6 +16,8 @@ mod relay;
 mod restore;
 mod retention;
 pub mod sequencer;
+#[cfg(test)]
+mod simulation;
 mod verify;
 
 use rapport_store::audit::Audit;
