@@ -76,6 +76,9 @@ const LEFT_OUT: &[&str] = &[
     "service",
     "subjects",
     "after",
+    "start_after",
+    "first_after",
+    "last_number",
 ];
 
 /// Switches that a sample turns on, and the next one off; the others ask lists for more, or make other records impossible.
@@ -193,6 +196,7 @@ fn text(field: &FieldDescriptor, kind: &str, ids: &Ids) -> Option<String> {
             "email" | "address" | "administrator_email" => format!("{word}@example.com"),
             "source" => either("erp", "shop"),
             "resource" => "customer".into(),
+            "url" => "https://hooks.example.test/rapport".into(),
             "record_id" => ids.id("customer.customer")?.to_owned(),
             "number" => either("0571-8765 4321", "0571-8765 4322"),
             "amount" => either("12.50", "13.75"),

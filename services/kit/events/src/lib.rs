@@ -20,6 +20,8 @@ mod restore;
 mod retention;
 pub mod sequencer;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod verify;
 mod webhooks;
 
