@@ -1,7 +1,7 @@
 //! Reading a tenant's events after a number, by the eyes of a caller.
 use std::collections::{BTreeMap, HashSet};
 
-use rapport_kernel::{Ctx, Error};
+use rapport_kernel::{Ctx, Error, RecordName};
 use rapport_proto::events::v1 as pb;
 use uuid::Uuid;
 
@@ -53,6 +53,31 @@ impl Feed {
         page.last_number = log::last_of_tenant(tx.conn()?, ctx.tenant.uuid()).await?;
         tx.commit().await?;
         Ok(page)
+    }
+
+    /// Which of these records the caller does not see.
+    pub(crate) async fn unseen(&self, ctx: &Ctx, names: &[RecordName]) -> Result<HashSet<RecordName>, Error> {
+        let scoped = names.iter().filter_map(|name| Some((self.audience.scoped_by_name(ctx, name)?, name)));
+        let mut asked = BTreeMap::<&str, Vec<&RecordName>>::new();
+        scoped.for_each(|(resource, name)| asked.entry(resource).or_default().push(name));
+        let mut unseen = HashSet::new();
+        if asked.is_empty() {
+            return Ok(unseen);
+        }
+        let mut tx = self.db.begin(ctx).await?;
+        for (resource, names) in asked {
+            let ids: Vec<_> = names.iter().map(|name| name.id()).collect();
+            let visible = match self.audience.visible(&mut tx, resource, &ids).await {
+                Err(Error::Denied(_)) => Some(HashSet::new()),
+                visible => visible?,
+            };
+            let gone = names
+                .into_iter()
+                .filter(|name| visible.as_ref().is_some_and(|seen| !seen.contains(&name.id())));
+            unseen.extend(gone.cloned());
+        }
+        tx.finish().await?;
+        Ok(unseen)
     }
 
     /// These lines as the caller hears of them.

@@ -37,10 +37,20 @@ impl LedgerService for Ledger {
                 show_deleted: false,
             })
             .await?;
-        let ledger_entries = page.items.into_iter().map(Into::into).collect();
-        Ok(tx
-            .commit(pb::ListLedgerEntriesResponse { ledger_entries, next_page_token: page.next_page_token })
-            .await?)
+        tx.finish().await?;
+        // Of records that the caller does not see nothing is said: a page may be shorter for that.
+        let names: Vec<RecordName> =
+            page.items.iter().filter_map(|entry| entry.record.parse().ok()).collect();
+        let unseen = self.feed.unseen(&ctx, &names).await?;
+        let seen = page
+            .items
+            .into_iter()
+            .filter(|entry| entry.record.parse().map_or(true, |name| !unseen.contains(&name)));
+        let ledger_entries = seen.map(Into::into).collect();
+        Ok(Response::new(pb::ListLedgerEntriesResponse {
+            ledger_entries,
+            next_page_token: page.next_page_token,
+        }))
     }
 
     async fn why(&self, request: Request<pb::WhyRequest>) -> Result<Response<pb::WhyResponse>, Status> {
@@ -52,7 +62,11 @@ impl LedgerService for Ledger {
         };
         let mut explanations = Vec::new();
         for event in events {
-            explanations.push(self.explain(&ctx, event).await?);
+            explanations.extend(self.explain(&ctx, event).await?);
+        }
+        if explanations.is_empty() {
+            let (what, id) = if r.record.is_empty() { ("event", r.event_id) } else { ("record", r.record) };
+            return Err(Error::not_found(what, id).into());
         }
         Ok(Response::new(pb::WhyResponse { explanations }))
     }
@@ -89,7 +103,8 @@ impl Ledger {
         Ok(known)
     }
 
-    async fn explain(&self, ctx: &Ctx, event: Uuid) -> Result<pb::Explanation, Error> {
+    /// Explains an event; nothing of one of this service that the caller may not hear of.
+    async fn explain(&self, ctx: &Ctx, event: Uuid) -> Result<Option<pb::Explanation>, Error> {
         let tenant = ctx.tenant.uuid();
         let mut platform = self.feed.db.platform().await?;
         let line = log::find(platform.conn()?, tenant, event).await?;
@@ -102,6 +117,11 @@ impl Ledger {
         }
         let followed_by = log::followers(platform.conn()?, tenant, event, EVENTS).await?;
         platform.commit().await?;
+        let is_ours = line.is_some();
+        let seen = self.feed.events(ctx, line.into_iter().collect()).await?;
+        if is_ours && seen.is_empty() {
+            return Ok(None);
+        }
         let mut tx = self.feed.db.begin(ctx).await?;
         let ledger_entries = of_event::<LedgerEntry>(&mut tx, event).await?;
         let parked_items = match ctx.grants.scope(ParkedItem::READ) {
@@ -109,15 +129,17 @@ impl Ledger {
             None => Vec::new(),
         };
         tx.finish().await?;
-        let seen = self.feed.events(ctx, line.into_iter().collect()).await?;
-        Ok(pb::Explanation {
+        if !is_ours && ledger_entries.is_empty() && parked_items.is_empty() && followed_by.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(pb::Explanation {
             event_id: event.to_string(),
             event: seen.into_iter().next(),
             causes: self.feed.events(ctx, causes).await?,
             ledger_entries: ledger_entries.into_iter().map(Into::into).collect(),
             parked_items: parked_items.into_iter().map(Into::into).collect(),
             followed_by: self.feed.events(ctx, followed_by).await?,
-        })
+        }))
     }
 }
 
