@@ -3,4 +3,6 @@ mod client;
 pub mod import;
 pub mod migrate;
 pub mod serve;
+pub mod status;
 pub mod tenant;
+pub mod why;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use rapport::{
     backup,
-    command::{import, migrate, serve, tenant},
+    command::{import, migrate, serve, status, tenant, why},
     up,
 };
 use rapport_kernel::BoxError;
@@ -36,6 +36,10 @@ enum Command {
     Migrate,
     /// Create and list tenants
     Tenant(tenant::Options),
+    /// Say how events fare at every service: what waits, what is stuck, and what to do
+    Status(status::Options),
+    /// Explain what happened to a record, or what an event led to
+    Why(why::Options),
     /// Bring customers in from a CSV file
     Import(import::Options),
     /// Write the whole installation to one archive, running or not
@@ -91,6 +95,8 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
         Command::Serve(options) => serve::serve(&options, config).await,
         Command::Migrate => migrate::migrate(&config).await,
         Command::Tenant(options) => tenant::run(&options).await,
+        Command::Status(options) => status::run(&options).await,
+        Command::Why(options) => why::run(&options).await,
         Command::Import(options) => import::run(&options).await,
         Command::Backup(options) => backup::backup(&options).await,
         Command::Restore(options) => backup::restore(&options).await,

@@ -9,6 +9,7 @@ const NOT_STANDARD: &[(&str, &str)] = &[
     ("events.ledger", "the ledger is written by what happens"),
     ("events.log", "a log is written by nobody and read by services"),
     ("events.parked_item", "what is parked is parked by Rapport"),
+    ("events.status", "how events fare is no record"),
     ("identity.session", "a session is made by signing in and is its owner's alone"),
     ("identity.token", "a token is no record"),
 ];

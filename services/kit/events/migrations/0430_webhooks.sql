@@ -68,3 +68,24 @@ ALTER TABLE platform.webhook_head OWNER TO rapport_platform;
 -- An event by its id, and what followed from one.
 CREATE INDEX event_log_event ON platform.event_log (event_id);
 CREATE INDEX event_log_cause ON platform.event_log (cause) WHERE cause IS NOT NULL;
+
+-- What is parked, by tenant, the most first; for whoever runs the installation.
+CREATE FUNCTION rapport.parked_by_tenant() RETURNS TABLE (tenant_id uuid, items bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  SELECT p.tenant_id, count(*) FROM parked_items p WHERE p.state IN ('parked', 'behind') GROUP BY 1 ORDER BY 2 DESC, 1
+$$;
+ALTER FUNCTION rapport.parked_by_tenant OWNER TO rapport_search;
+REVOKE ALL ON FUNCTION rapport.parked_by_tenant FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION rapport.parked_by_tenant TO rapport_platform;
+
+-- Webhooks that cannot send for now; for whoever runs the installation.
+CREATE FUNCTION rapport.webhooks_failing() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  SELECT count(DISTINCT (l.tenant_id, l.webhook_id)) FROM webhook_lanes l
+  JOIN webhooks w ON w.tenant_id = l.tenant_id AND w.id = l.webhook_id AND w.state = 'on'
+  WHERE l.failing_since IS NOT NULL
+$$;
+ALTER FUNCTION rapport.webhooks_failing OWNER TO rapport_search;
+REVOKE ALL ON FUNCTION rapport.webhooks_failing FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION rapport.webhooks_failing TO rapport_platform;
+CREATE INDEX webhook_lanes_failing ON webhook_lanes (tenant_id, webhook_id) WHERE failing_since IS NOT NULL;

@@ -22,6 +22,7 @@ pub mod sequencer;
 mod service;
 #[cfg(test)]
 mod simulation;
+mod status;
 mod verify;
 mod webhooks;
 
@@ -53,7 +54,17 @@ pub fn audit(audit: Audit) -> Audit {
         "event_log",
     ];
     let heard = ["watermarks", "set_aside", "work", "timers", "webhook_head"];
-    let functions = ["hear", "parked", "enqueue", "set_timer", "cancel_timer", "finish_work", "webhooks_on"];
+    let functions = [
+        "hear",
+        "parked",
+        "enqueue",
+        "set_timer",
+        "cancel_timer",
+        "finish_work",
+        "webhooks_on",
+        "parked_by_tenant",
+        "webhooks_failing",
+    ];
     let audit = tables.into_iter().chain(heard).fold(audit, Audit::platform);
     functions
         .into_iter()

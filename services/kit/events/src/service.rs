@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use rapport_kernel::Clock;
 use rapport_proto::events::v1::{
     ledger_service_server::LedgerServiceServer, log_service_server::LogServiceServer,
-    parked_item_service_server::ParkedItemServiceServer, webhook_service_server::WebhookServiceServer,
+    parked_item_service_server::ParkedItemServiceServer, status_service_server::StatusServiceServer,
+    webhook_service_server::WebhookServiceServer,
 };
 use rapport_runtime::parts::{Parts, Worker};
 use rapport_store::Db;
@@ -17,6 +18,7 @@ use crate::{
     parked::{RETRY, Replays},
     queue::{Patience, Queues},
     reactions::Reactions,
+    status::Observer,
     webhooks::{DELIVER, REPLAY, Rouse, Webhook, Webhooks},
 };
 
@@ -102,8 +104,10 @@ impl Events {
             grown: log.grown.clone(),
             ready: queues.ready.clone(),
         };
+        let observer = Observer { service, db: db.clone(), clock: clock.clone() };
         parts.routes = parts
             .routes
+            .add_service(StatusServiceServer::new(observer.clone()))
             .add_service(LedgerServiceServer::new(Ledger { feed: feed.clone() }))
             .add_service(WebhookServiceServer::new(webhooks))
             .add_service(LogServiceServer::new(LogApi::new(db.clone())))
@@ -118,6 +122,9 @@ impl Events {
         parts.workers.push(worker(format!("{service} webhooks"), rouse, |rouse, stop| async move {
             rouse.run(&stop).await;
             Ok(())
+        }));
+        parts.workers.push(worker(format!("{service} metrics"), observer, |observer, stop| async move {
+            stop.run_until_cancelled(observer.tell()).await.unwrap_or(Ok(()))
         }));
         for (producer, reactions) in hears {
             let name = format!("{service} hears {}", reactions.producer());

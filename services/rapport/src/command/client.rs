@@ -90,3 +90,10 @@ impl Target {
 fn read(file: &Path) -> Result<String, BoxError> {
     fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()).into())
 }
+
+/// A request to a service, where every service has the method.
+pub(super) fn of<T>(service: &'static str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("rapport-service", MetadataValue::from_static(service));
+    request
+}

@@ -184,6 +184,14 @@ impl Consumer {
                     before.clone()
                 }
             };
+            let lag: i64 = heard
+                .iter()
+                .zip(&heads)
+                .map(|(heard, head)| (head - heard.load(Ordering::Relaxed)).max(0))
+                .sum();
+            metrics::gauge!("rapport_consumer_lag_events", "service" => self.service.clone(),
+                "producer" => self.reactions.producer().to_owned())
+            .set(lag as f64);
             for ((entry, heard), head) in entries.iter().zip(heard).zip(&before) {
                 if heard.load(Ordering::Relaxed) < *head {
                     let _ = entry.try_send(Arrival::Behind(*head));
