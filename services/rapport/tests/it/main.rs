@@ -2,6 +2,8 @@
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
 mod disks;
 #[cfg(test)]
 mod installation;
