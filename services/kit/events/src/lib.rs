@@ -62,6 +62,7 @@ pub fn audit(audit: Audit) -> Audit {
         "cancel_timer",
         "finish_work",
         "webhooks_on",
+        "webhooks_any",
         "parked_by_tenant",
         "webhooks_failing",
     ];

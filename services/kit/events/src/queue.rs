@@ -17,6 +17,7 @@ use rapport_kernel::{Clock, Ctx, Error, Instant};
 use rapport_store::{Db, TenantTx, database};
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::{Postgres, postgres::PgArguments, query::Query};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -72,20 +73,8 @@ impl Work {
     /// When the database fails.
     pub async fn enqueue(self, tx: &mut TenantTx) -> Result<(), Error> {
         let (id, now) = (tx.ctx().clock.new_uuid(), tx.now());
-        sqlx::query("SELECT rapport.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9)")
-            .bind(self.queue)
-            .bind(&self.key)
-            .bind(id)
-            .bind(self.event_id)
-            .bind(&self.resource)
-            .bind(self.record_id)
-            .bind(&self.payload)
-            .bind(now)
-            .bind(self.again)
-            .execute(tx.conn().await?)
-            .await
-            .map(drop)
-            .map_err(database)
+        let put = self.said("SELECT rapport.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9)", id);
+        put.bind(now).bind(self.again).execute(tx.conn().await?).await.map(drop).map_err(database)
     }
 
     /// Has it queued at a time, at most a second later. A timer that was set under this key before is set anew.
@@ -94,7 +83,13 @@ impl Work {
     /// When the database fails.
     pub async fn at(self, tx: &mut TenantTx, due: Instant) -> Result<(), Error> {
         let id = tx.ctx().clock.new_uuid();
-        sqlx::query("SELECT rapport.set_timer($1, $2, $3, $4, $5, $6, $7, $8)")
+        let set = self.said("SELECT rapport.set_timer($1, $2, $3, $4, $5, $6, $7, $8)", id);
+        set.bind(due).execute(tx.conn().await?).await.map(drop).map_err(database)
+    }
+
+    /// A statement that is told what the work is.
+    fn said<'w>(&'w self, sql: &'static str, id: Uuid) -> Query<'w, Postgres, PgArguments> {
+        sqlx::query(sql)
             .bind(self.queue)
             .bind(&self.key)
             .bind(id)
@@ -102,11 +97,6 @@ impl Work {
             .bind(&self.resource)
             .bind(self.record_id)
             .bind(&self.payload)
-            .bind(due)
-            .execute(tx.conn().await?)
-            .await
-            .map(drop)
-            .map_err(database)
     }
 }
 

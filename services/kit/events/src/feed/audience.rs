@@ -23,9 +23,11 @@ pub struct Audience {
 }
 
 /// Who hears of a resource's events.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Told {
     kind: &'static str,
+    /// What its records' names begin with.
+    named: String,
     permission: &'static str,
     look: Option<Look>,
 }
@@ -47,15 +49,24 @@ impl Audience {
     pub fn seers_of<R: Resource>(mut self) -> Self {
         let look: Look = |tx, ids| Box::pin(tx.visible::<R>(ids));
         let look = R::OWNER.map(|_| look);
-        self.by_resource.insert(R::NAME, Told { kind: R::KIND, permission: R::READ, look });
+        self.tell::<R>(R::READ, look);
         self
     }
 
     /// Whoever has this permission hears of all events of `R`.
     #[must_use]
     pub fn holders_of<R: Resource>(mut self, permission: &'static str) -> Self {
-        self.by_resource.insert(R::NAME, Told { kind: R::KIND, permission, look: None });
+        self.tell::<R>(permission, None);
         self
+    }
+
+    fn tell<R: Resource>(&mut self, permission: &'static str, look: Option<Look>) {
+        // What every service has of the kit's (`*.field`) is named by the service.
+        let named = match R::KIND.strip_prefix("kit.") {
+            Some(resource) => format!("{}.{resource}", self.service),
+            None => R::KIND.to_owned(),
+        };
+        self.by_resource.insert(R::NAME, Told { kind: R::KIND, named, permission, look });
     }
 
     /// The service.
@@ -66,7 +77,7 @@ impl Audience {
     /// The name of the record that a line is about.
     pub(crate) fn record(&self, line: &Line) -> String {
         match self.by_resource.get(line.resource.as_str()) {
-            Some(told) => RecordName::new(told.kind, line.record_id).to_string(),
+            Some(told) => RecordName::new(told.named.as_str(), line.record_id).to_string(),
             None => {
                 RecordName::new(format!("{}.{}", self.service, line.resource), line.record_id).to_string()
             }
@@ -80,7 +91,7 @@ impl Audience {
 
     /// The resource whose records are named so, and whether a caller may see only a part of them.
     pub(crate) fn scoped_by_name(&self, ctx: &Ctx, name: &RecordName) -> Option<&'static str> {
-        let (resource, told) = self.by_resource.iter().find(|(_, told)| told.kind == name.kind())?;
+        let (resource, told) = self.by_resource.iter().find(|(_, told)| told.named == name.kind())?;
         let all = ctx.grants.scope(told.permission) == Some(rapport_kernel::Scope::All);
         (told.look.is_some() && !all).then_some(*resource)
     }

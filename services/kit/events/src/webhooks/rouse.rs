@@ -21,8 +21,21 @@ const LEAD: &str = "webhooks";
 const PIECE: i64 = 2_000;
 /// How often the log is looked at where its leader is another process.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What comes within this time is looked at together.
+const GATHER: Duration = Duration::from_millis(20);
+/// How often it is looked whether there is a webhook, while there is none.
+const IDLE: Duration = Duration::from_millis(500);
 /// The pause before this process stands by again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Whether there is something new, and any webhook to tell.
+const HEADS: &str = "
+SELECT w.number < l.number, rapport.webhooks_any() FROM platform.webhook_head w, platform.log_head l";
+
+/// Passes over everything so far, if there is no webhook that is on.
+const PASS: &str = "
+UPDATE platform.webhook_head h SET number = l.number FROM platform.log_head l, platform.leads lead
+WHERE h.number < l.number AND lead.name = 'webhooks' AND lead.epoch = $1 AND NOT rapport.webhooks_any()";
 
 /// In one statement: what is new, the webhooks of its tenants that are on, work for each of their lanes that has something new, and
 /// how far that is. A lane that waits to try again is left to wait.
@@ -84,9 +97,14 @@ impl Rouse {
                 term.beat().await?;
                 beat = Instant::now();
             }
-            let heads = "SELECT w.number < l.number FROM platform.webhook_head w, platform.log_head l";
-            let has_new: bool =
-                sqlx::query_scalar(heads).fetch_one(term.session()).await.map_err(database)?;
+            let (has_new, any): (bool, bool) =
+                sqlx::query_as(HEADS).fetch_one(term.session()).await.map_err(database)?;
+            if !any {
+                // Whoever makes a webhook rouses it; up to here there was none.
+                sqlx::query(PASS).bind(epoch).execute(term.session()).await.map_err(database)?;
+                sleep(IDLE).await;
+                continue;
+            }
             if !has_new {
                 let _ = timeout(PAUSE, grown.changed()).await;
                 continue;
@@ -103,6 +121,7 @@ impl Rouse {
             if roused.ok_or_else(deposed)? > 0 {
                 self.ready.notify_one();
             }
+            sleep(GATHER).await;
         }
     }
 }
