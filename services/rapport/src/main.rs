@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use rapport::{
     backup,
-    command::{import, migrate, serve, tenant},
+    command::{audit, import, migrate, serve, tenant},
     up,
 };
 use rapport_kernel::BoxError;
@@ -38,6 +38,8 @@ enum Command {
     Tenant(tenant::Options),
     /// Bring customers in from a CSV file
     Import(import::Options),
+    /// Look whether the log of events is as it was written
+    Audit(audit::Options),
     /// Write the whole installation to one archive, running or not
     Backup(backup::BackupOptions),
     /// Make an installation out of an archive
@@ -92,6 +94,7 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
         Command::Migrate => migrate::migrate(&config).await,
         Command::Tenant(options) => tenant::run(&options).await,
         Command::Import(options) => import::run(&options).await,
+        Command::Audit(options) => audit::run(&options, &config).await,
         Command::Backup(options) => backup::backup(&options).await,
         Command::Restore(options) => backup::restore(&options).await,
         Command::Config => {

@@ -33,7 +33,7 @@ pub use reactions::{Answer, Event, Reactions, Verdict};
 pub use restore::align_restored;
 pub use retention::Keep;
 pub use service::Events;
-pub use verify::{Verified, verify};
+pub use verify::{Verified, verify, verify_telling};
 
 /// What the database of every service may have for events, beside what it had.
 pub fn audit(audit: Audit) -> Audit {
