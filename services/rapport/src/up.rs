@@ -20,6 +20,7 @@ use rapport_runtime::{
     config::{Config, Database},
     shutdown::{Ending, Stage},
     telemetry,
+    witness::Gathering,
 };
 use rapport_store::{Db, Sabotage, migrate, provision};
 use secrecy::ExposeSecret as _;
@@ -181,6 +182,7 @@ async fn serve(
         clock: clock.clone(),
         passwords: Passwords::new()?,
         imports: rapport_import::Options::default(),
+        gathering: Gathering::default(),
         sabotage: Sabotage::None,
     })
     .await?;

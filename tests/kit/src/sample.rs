@@ -191,6 +191,7 @@ fn text(field: &FieldDescriptor, kind: &str, ids: &Ids) -> Option<String> {
         _ => match field.name() {
             "id" | "ids" => ids.own.as_deref().or_else(|| ids.id(kind))?.to_owned(),
             "email" | "address" | "administrator_email" => format!("{word}@example.com"),
+            "via" => "console".into(),
             "source" => either("erp", "shop"),
             "resource" => "customer".into(),
             "record_id" => ids.id("customer.customer")?.to_owned(),

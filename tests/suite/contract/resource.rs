@@ -7,6 +7,7 @@ use rapport_test_kit::{Ids, is_immutable, is_output_only, sample};
 const NOT_STANDARD: &[(&str, &str)] = &[
     ("events.event", "events are told by what happens to records"),
     ("events.log", "a log is written by nobody and read by services"),
+    ("identity.audit", "what is observed is told of those who were observed"),
     ("identity.session", "a session is made by signing in and is its owner's alone"),
     ("identity.token", "a token is no record"),
 ];

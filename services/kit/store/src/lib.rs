@@ -43,7 +43,7 @@ pub use outbox::{PARTS, part};
 pub use provision::provision;
 pub use reaction::Reaction;
 pub use read::Held;
-pub use redact::{kind_of, redact, redact_inside};
+pub use redact::{kind_of, redact, redact_inside, tells_of};
 pub use resource::Resource;
 pub use sabotage::{GAP, Sabotage};
 pub use shares::{Share, ShareLevel};

@@ -4,7 +4,7 @@ use prost_reflect::DynamicMessage;
 use prost_types::Any;
 use rapport_kernel::{Ctx, Error};
 use rapport_proto::{POOL, events::v1 as pb};
-use rapport_store::{mask::may_read, redact_inside, time};
+use rapport_store::{mask::may_read, redact_inside, tells_of, time};
 
 use super::Audience;
 use crate::log::Line;
@@ -17,6 +17,12 @@ pub(super) fn encode(audience: &Audience, ctx: &Ctx, line: &Line) -> Result<Opti
     }
     if changed_paths.is_empty() && !line.changed_paths.is_empty() {
         return Ok(None);
+    }
+    if let Some(kind) = audience.kind(&line.resource)
+        && line.payload.is_some()
+        && tells_of(&line.r#type, kind)
+    {
+        ctx.note_read(kind);
     }
     let data = line.payload.as_ref().map(|payload| seen(ctx, &line.r#type, payload)).transpose()?;
     Ok(Some(pb::Event {
