@@ -74,10 +74,15 @@ fn reasons(folder: &Path, names: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path: PathBuf = entry.unwrap().path();
         if path.is_dir() {
-            if !["target", "node_modules", "tests"].iter().any(|skipped| path.ends_with(skipped)) {
+            if !["target", "node_modules", "tests", "simulation"]
+                .iter()
+                .any(|skipped| path.ends_with(skipped))
+            {
                 reasons(&path, names);
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !["tests.rs", "simulation.rs"].iter().any(|test| path.ends_with(test))
+        {
             let text = fs::read_to_string(&path).unwrap();
             let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             names.extend(

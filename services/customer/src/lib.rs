@@ -27,6 +27,7 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::LOG,
     rapport_events::REACTIONS,
     rapport_events::WORK,
+    rapport_events::WEBHOOKS,
     rapport_import::MIGRATION,
     (1000, "customers", include_str!("../migrations/1000_customers.sql")),
     (1001, "customer units", include_str!("../migrations/1001_customer_units.sql")),

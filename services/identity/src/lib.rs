@@ -44,6 +44,7 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::LOG,
     rapport_events::REACTIONS,
     rapport_events::WORK,
+    rapport_events::WEBHOOKS,
     (1000, "identity", include_str!("../migrations/1000_identity.sql")),
     (1001, "identity audit", include_str!("../migrations/1001_audit.sql")),
 ];

@@ -8,6 +8,7 @@ use std::{
 
 use axum::Router;
 use rapport_blobs::Blobs;
+use rapport_egress::Door;
 use rapport_events::{
     Keep,
     bus::{self, Bus},
@@ -308,14 +309,31 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
 async fn events(config: &Config) -> Result<rapport_events::Settings, BoxError> {
     let Config { nats, log, .. } = config;
     let keep = Keep { standard_days: log.standard_days, extended_days: log.extended_days };
-    let Some(url) = nats.url.clone() else { return Ok(rapport_events::Settings { bus: None, keep }) };
+    let door = Some(Door::new(egress(config))?);
+    let Some(url) = nats.url.clone() else { return Ok(rapport_events::Settings { bus: None, keep, door }) };
     let options = bus::Options {
         url,
         root: nats.root.clone(),
         replicas: nats.replicas,
         stream_bytes: i64::try_from(nats.stream_bytes)?,
     };
-    Ok(rapport_events::Settings { bus: Some(Bus::connect(options).await?), keep })
+    Ok(rapport_events::Settings { bus: Some(Bus::connect(options).await?), keep, door })
+}
+
+/// The way out, as configured.
+fn egress(config: &Config) -> rapport_egress::Settings {
+    let egress = &config.egress;
+    rapport_egress::Settings {
+        allow: egress.allow.clone(),
+        http: egress.http,
+        ports: egress.ports.clone(),
+        roots_file: egress.roots_file.clone(),
+        timeout_ms: egress.timeout_ms,
+        connect_timeout_ms: egress.connect_timeout_ms,
+        tenant_in_flight: egress.tenant_in_flight,
+        in_flight: egress.in_flight,
+        ..rapport_egress::Settings::default()
+    }
 }
 
 /// Asks identity, here or elsewhere, for the keys that verify tokens.

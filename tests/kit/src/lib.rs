@@ -21,7 +21,7 @@ pub use caller::{Caller, json};
 pub use comment::{is_immutable, is_output_only};
 pub use databases::Databases;
 pub use dynamic::{call, host};
-pub use events::{EVENTS, LOG_TABLES};
+pub use events::{EVENTS, LOG_TABLES, park};
 pub use sample::{Ids, lengthen_file, sample};
 pub use tenant::{PASSWORD, Tenant};
 pub use world::{Options, World};

@@ -76,6 +76,10 @@ const LEFT_OUT: &[&str] = &[
     "service",
     "subjects",
     "after",
+    "start_after",
+    "first_after",
+    "event_id",
+    "last_number",
 ];
 
 /// Switches that a sample turns on, and the next one off; the others ask lists for more, or make other records impossible.
@@ -183,6 +187,9 @@ fn text(field: &FieldDescriptor, kind: &str, ids: &Ids) -> Option<String> {
         "rapport.identity.v1.Permission.name" => {
             either("customer.customers.read", "customer.customers.update")
         }
+        "rapport.events.v1.WhyRequest.record" => {
+            format!("customer.customer/{}", ids.id("customer.customer")?)
+        }
         "rapport.identity.v1.FieldRight.kind" => "customer.customer".into(),
         "rapport.identity.v1.FieldRight.field" => either("industry", "headcount"),
         "rapport.imports.v1.Mapping.target" | "rapport.imports.v1.Mapping.column" => {
@@ -194,6 +201,7 @@ fn text(field: &FieldDescriptor, kind: &str, ids: &Ids) -> Option<String> {
             "via" => "console".into(),
             "source" => either("erp", "shop"),
             "resource" => "customer".into(),
+            "url" => either("https://hooks.example.test/one", "https://hooks.example.test/two"),
             "record_id" => ids.id("customer.customer")?.to_owned(),
             "number" => either("0571-8765 4321", "0571-8765 4322"),
             "amount" => either("12.50", "13.75"),

@@ -107,6 +107,8 @@ impl World {
         config.nats.url = config.nats.url.or(nats);
         config.nats.root = databases.name().to_owned();
         config.nats.stream_bytes = 16 << 20;
+        config.egress.allow =
+            config.egress.allow.into_iter().chain(["hooks.example.test:443".to_owned()]).collect();
         config.security.internal_secret = Some(INTERNAL.into());
         config.security.cookie_secure = false;
         let suite = Suite::start(Plan {

@@ -50,7 +50,7 @@ const TABLES: &str = "
     SELECT format('%I.%I', n.nspname, c.relname), array_agg(a.attname::text)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('public', 'platform') AND a.attnum > 0 AND NOT a.attisdropped
-      AND NOT c.relispartition AND NOT (n.nspname = 'platform' AND c.relname = ANY($1))
+      AND NOT c.relispartition AND c.relname <> ALL($1)
     GROUP BY 1 ORDER BY 1";
 
 impl Database {

@@ -2,14 +2,16 @@
 //! an id that does not exist. `time` looks at how long it takes.
 use prost_reflect::{DynamicMessage, Value};
 use rapport_proto::{Method, Rule, SessionEffect};
-use rapport_test_kit::{Caller, Ids, World, call, host, sample};
+use rapport_test_kit::{Caller, Ids, Tenant, World, call, host, park, sample};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tonic::Status;
 
 use super::{
     callable,
     evidence::{Evidence, differing},
-    none, refusal,
+    none,
+    prepare::PARKED,
+    refusal,
     resource::{Resource, about, id_of, resources},
 };
 
@@ -32,13 +34,13 @@ pub(super) struct Sides {
     pub(super) theirs: Ids,
     pub(super) nothing: Ids,
     /// Somebody of the other tenant itself.
-    insider: Caller,
+    insider: Tenant,
     /// The other tenant's id.
     tenant: String,
 }
 
 /// A record of each kind that a caller can make.
-async fn records(caller: &Caller, word: &str) -> Ids {
+async fn records(world: &World, caller: &Tenant, word: &str) -> Ids {
     let mut ids = Ids::none(word);
     ids.of.insert("identity.user".into(), caller.user.id.clone());
     for resource in resources().into_iter().filter(|r| callable().any(|m| m.path == r.create.path)) {
@@ -51,6 +53,7 @@ async fn records(caller: &Caller, word: &str) -> Ids {
         let answer = answer.unwrap_or_else(|status| panic!("{}: {status:?}", method.path));
         ids.of.insert(resource.kind, id_of(&answer).unwrap());
     }
+    ids.of.insert(PARKED.into(), park(&world.databases, &caller.id, word).await);
     let list = rapport_proto::method("/rapport.identity.v1.SessionService/ListSessions").unwrap();
     let sessions = call(caller.direct("identity"), list, DynamicMessage::new(list.input())).await.unwrap();
     let sessions = sessions.get_field_by_name("sessions").unwrap().into_owned();
@@ -64,14 +67,14 @@ impl Sides {
         let world = World::new().await;
         let (tea, wool, silk) =
             (world.tenant("tea").await, world.tenant("wool").await, world.tenant("silk").await);
-        let theirs = records(&silk, CANARY).await.saying("sample");
+        let theirs = records(&world, &silk, CANARY).await.saying("sample");
         Self {
             asks_theirs: tea.clone(),
             asks_nothing: wool.clone(),
             nothing: theirs.of_nothing(),
             theirs: Ids { other: Some(rapport_kernel::Clock::system().new_uuid().to_string()), ..theirs },
-            insider: silk.clone(),
             tenant: silk.id.clone(),
+            insider: silk,
             world,
         }
     }
@@ -212,7 +215,7 @@ async fn somebody_inside_the_other_tenant_is_told_apart_by_every_method_that_tak
     for (n, asked) in compared().into_iter().enumerate() {
         // What one method ends, the next is not to look for.
         if ends(asked) {
-            theirs = records(&sides.insider, &format!("{CANARY}{n}")).await;
+            theirs = records(&sides.world, &sides.insider, &format!("{CANARY}{n}")).await;
         }
         let (found, denied) =
             leaks(vec![asked], &sides.insider, &theirs, &sides.asks_nothing, &sides.nothing).await;

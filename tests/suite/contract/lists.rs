@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use super::{
     none,
     prepare::Prepared,
-    resource::{Resource, about, resources},
+    resource::{Resource, resources},
     stage::Stage,
     unless_refused,
 };
@@ -120,9 +120,8 @@ async fn plain(stage: &Stage, method: &'static Method) -> Prepared {
 
 /// The lists of resources that take this field. Events and histories are no lists of records; `kit/events/tests` reads them.
 fn lists_with(field: &str) -> impl Iterator<Item = &'static Method> {
-    methods().filter(move |m| {
-        m.input().get_field_by_name(field).is_some() && !about(m).starts_with("events.event")
-    })
+    let is_told = |method: &Method| method.is_everywhere() && Resource::of(method).is_none();
+    methods().filter(move |method| method.input().get_field_by_name(field).is_some() && !is_told(method))
 }
 
 #[tokio::test]

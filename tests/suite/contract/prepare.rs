@@ -3,7 +3,7 @@
 use prost_reflect::{DynamicMessage, FieldDescriptor, ReflectMessage as _, Value};
 use rapport_proto::{Access, Method, Rule, methods};
 use rapport_test_kit::{
-    Caller, Ids, PASSWORD, call, host, is_immutable, is_output_only, lengthen_file, sample,
+    Caller, Ids, PASSWORD, call, host, is_immutable, is_output_only, lengthen_file, park, sample,
 };
 use tonic::Status;
 
@@ -48,6 +48,9 @@ const NEEDS: &[(&str, Need, &str)] = &[
     ("RevokeSession", Need::Person, "needs a session of the caller's"),
     ("SignIn", Need::Person, "needs a password"),
 ];
+
+/// What is parked nobody makes by a call.
+pub(super) const PARKED: &str = "events.parked_item";
 
 /// Rows that take the worker several batches.
 const MANY: usize = 1_000;
@@ -109,6 +112,7 @@ impl Stage {
             Some(resource) if resource.create.path != method.path => {
                 Some(self.make_saying(resource, &word).await.0)
             }
+            None if kind == PARKED => Some(park(&self.world.databases, &self.tenant.id, &word).await),
             _ => None,
         };
         let mut ids = Ids { choice, ..self.others.saying(&self.word()) };

@@ -6,7 +6,9 @@ use rapport_test_kit::{Ids, is_immutable, is_output_only, sample};
 /// Services that are about no resource with standard methods, and why.
 const NOT_STANDARD: &[(&str, &str)] = &[
     ("events.event", "events are told by what happens to records"),
+    ("events.ledger", "the ledger is written by what happens"),
     ("events.log", "a log is written by nobody and read by services"),
+    ("events.parked_item", "what is parked is parked by Rapport"),
     ("identity.audit", "what is observed is told of those who were observed"),
     ("identity.session", "a session is made by signing in and is its owner's alone"),
     ("identity.token", "a token is no record"),

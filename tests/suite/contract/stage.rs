@@ -7,10 +7,13 @@ use std::{
 use prost_reflect::{DynamicMessage, Kind, Value};
 use rapport::access::Bearer;
 use rapport_proto::{Access, Method, Rule};
-use rapport_test_kit::{Ids, Tenant, World, call, host, sample};
+use rapport_test_kit::{Ids, Tenant, World, call, host, park, sample};
 use tonic::Status;
 
-use super::resource::{Resource, id_of, record_in, resources};
+use super::{
+    prepare::PARKED,
+    resource::{Resource, id_of, record_in, resources},
+};
 
 /// The world, a tenant with two people, and records of each kind.
 pub(super) struct Stage {
@@ -36,6 +39,8 @@ impl Stage {
             let (id, _) = stage.make(&resource).await;
             stage.ids.of.entry(resource.kind).or_insert(id);
         }
+        let parked = park(&stage.world.databases, &stage.tenant.id, "stage").await;
+        stage.ids.of.insert(PARKED.into(), parked);
         stage.others = Ids { nth: 1, ..stage.ids.clone() };
         for resource in resources() {
             let (id, _) = stage.make(&resource).await;

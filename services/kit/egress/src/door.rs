@@ -49,6 +49,12 @@ struct Way {
     checking: Checking,
 }
 
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").finish_non_exhaustive()
+    }
+}
+
 impl Door {
     /// A door that asks the machine's resolver.
     ///

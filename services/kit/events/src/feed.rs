@@ -21,12 +21,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Log;
 pub use audience::Audience;
+pub(crate) use history::to_struct;
 use hub::Hub;
+pub(crate) use wanted::Wanted;
 
 /// The events of a service, for those outside.
 #[derive(Clone, Debug)]
 pub struct Feed {
-    db: Db,
+    pub(crate) db: Db,
     audience: Arc<Audience>,
     hub: Arc<Hub>,
     ending: CancellationToken,
@@ -39,9 +41,9 @@ impl Feed {
         Self { db: log.db.clone(), audience: Arc::new(audience), hub, ending: CancellationToken::new() }
     }
 
-    /// Serves it.
+    /// Serves it, as a part of these.
     #[must_use]
-    pub fn join(mut self, mut parts: Parts) -> Parts {
+    pub fn of(mut self, parts: &mut Parts) -> Self {
         self.ending = parts.ending.clone();
         let hub = self.hub.clone();
         let db = self.db.clone();
@@ -52,7 +54,7 @@ impl Feed {
                 Ok(told.unwrap_or(Ok(()))?)
             }
         }));
-        parts.routes = parts.routes.add_service(EventServiceServer::new(self));
-        parts
+        parts.routes = std::mem::take(&mut parts.routes).add_service(EventServiceServer::new(self.clone()));
+        self
     }
 }

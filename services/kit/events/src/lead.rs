@@ -1,9 +1,10 @@
 //! What a service does for its log: one process of it leads, and the others stand by.
 use std::{sync::Arc, time::Duration};
 
+use rapport_egress::Door;
 use rapport_kernel::{Clock, Error};
 use rapport_store::Db;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -25,6 +26,8 @@ pub struct Settings {
     pub bus: Option<Bus>,
     /// How long logs are kept.
     pub keep: Keep,
+    /// The way out, for webhooks; without one there are none.
+    pub door: Option<Door>,
 }
 
 /// The log of a service.
@@ -42,8 +45,8 @@ pub struct Log {
     pub pace: Pace,
     /// How long it is kept.
     pub keep: Keep,
-    /// Woken when this process has written lines.
-    pub grown: Arc<Notify>,
+    /// Changes when this process has written lines.
+    pub grown: Arc<watch::Sender<()>>,
     /// For tests: a promise to break.
     pub sabotage: Sabotage,
 }
@@ -51,7 +54,7 @@ pub struct Log {
 impl Log {
     /// That of `service`.
     pub fn new(service: &str, db: Db, settings: &Settings, clock: Clock) -> Self {
-        let Settings { bus, keep } = settings.clone();
+        let Settings { bus, keep, .. } = settings.clone();
         let (pace, sabotage) = (Pace::default(), Sabotage::None);
         Self { service: service.to_owned(), db, bus, clock, pace, keep, grown: Arc::default(), sabotage }
     }

@@ -10,6 +10,7 @@ mod feed;
 mod fresh;
 mod lead;
 mod leader;
+pub mod ledger;
 pub mod log;
 mod parked;
 pub mod queue;
@@ -19,7 +20,10 @@ mod restore;
 mod retention;
 pub mod sequencer;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod verify;
+mod webhooks;
 
 use rapport_store::audit::Audit;
 
@@ -34,6 +38,7 @@ pub use restore::align_restored;
 pub use retention::Keep;
 pub use service::Events;
 pub use verify::{Verified, verify, verify_telling};
+pub use webhooks::Webhook;
 
 /// What the database of every service may have for events, beside what it had.
 pub fn audit(audit: Audit) -> Audit {
@@ -47,10 +52,15 @@ pub fn audit(audit: Audit) -> Audit {
         "tenant_numbers",
         "event_log",
     ];
-    let heard = ["watermarks", "set_aside", "work", "timers"];
-    let functions = ["hear", "parked", "enqueue", "set_timer", "cancel_timer", "finish_work"];
+    let heard = ["watermarks", "set_aside", "work", "timers", "webhook_head"];
+    let functions = ["hear", "parked", "enqueue", "set_timer", "cancel_timer", "finish_work", "webhooks_on"];
     let audit = tables.into_iter().chain(heard).fold(audit, Audit::platform);
-    functions.into_iter().fold(audit, Audit::definer).resource::<ParkedItem>()
+    functions
+        .into_iter()
+        .fold(audit, Audit::definer)
+        .resource::<ParkedItem>()
+        .resource::<Webhook>()
+        .resource::<ledger::LedgerEntry>()
 }
 
 /// The step that every service adds to its own: its log.
@@ -62,3 +72,6 @@ pub const REACTIONS: rapport_store::Step =
 
 /// The step after that: queues, timers, what is parked, the ledger.
 pub const WORK: rapport_store::Step = (420, "work", include_str!("../migrations/0420_work.sql"));
+
+/// The last one: webhooks.
+pub const WEBHOOKS: rapport_store::Step = (430, "webhooks", include_str!("../migrations/0430_webhooks.sql"));

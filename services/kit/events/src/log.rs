@@ -139,9 +139,6 @@ pub(crate) async fn read_tenant(
     after: i64,
     most: usize,
 ) -> Result<Vec<Line>, Error> {
-    if last_of_tenant(session, tenant).await? <= after {
-        return Ok(Vec::new());
-    }
     // Whoever reads is mostly near the end: from there back to the day that has the next number.
     let mut days = days(session).await?;
     let mut from = days.len();
@@ -212,3 +209,53 @@ async fn first_of_day(session: &mut PgConnection, tenant: Uuid, day: Date) -> Re
         .await
         .map_err(database)
 }
+
+/// An event of a tenant. Its id says about when it happened, hence in which days to look.
+pub(crate) async fn find(
+    session: &mut PgConnection,
+    tenant: Uuid,
+    event: Uuid,
+) -> Result<Option<Line>, Error> {
+    of_days(session, "event_id = $2", tenant, event, 1).await.map(|lines| lines.into_iter().next())
+}
+
+/// The events that followed from one, the earliest first.
+pub(crate) async fn followers(
+    session: &mut PgConnection,
+    tenant: Uuid,
+    event: Uuid,
+    most: usize,
+) -> Result<Vec<Line>, Error> {
+    of_days(session, "cause = $2", tenant, event, most).await
+}
+
+/// Lines from the day on that an event's id speaks of (UUIDv7 begins with a time; clocks may differ by a day).
+async fn of_days(
+    session: &mut PgConnection,
+    condition: &str,
+    tenant: Uuid,
+    event: Uuid,
+    most: usize,
+) -> Result<Vec<Line>, Error> {
+    let Some((seconds, _)) = event.get_timestamp().map(|time| time.to_unix()) else { return Ok(Vec::new()) };
+    let seconds = i64::try_from(seconds).unwrap_or_default();
+    let Some(day) = Instant::from_parts(seconds, 0).map(|time| time.utc_date().plus_days(-1)) else {
+        return Ok(Vec::new());
+    };
+    sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM platform.event_log WHERE day >= $3 AND day <= $4 AND tenant_id = $1 AND {condition}
+         ORDER BY tenant_number LIMIT $5"
+    )))
+    .persistent(false)
+    .bind(tenant)
+    .bind(event)
+    .bind(day)
+    .bind(day.plus_days(DAYS))
+    .bind(most as i64)
+    .fetch_all(session)
+    .await
+    .map_err(database)
+}
+
+/// For so many days after an event it is looked for what followed from it.
+const DAYS: i64 = 8;

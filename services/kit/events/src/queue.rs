@@ -17,6 +17,7 @@ use rapport_kernel::{Clock, Ctx, Error, Instant};
 use rapport_store::{Db, TenantTx, database};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::log::Line;
@@ -230,6 +231,8 @@ pub struct Queues {
     pub workers_of_one: usize,
     /// How long a job is its worker's without a sign of life.
     pub lease: Duration,
+    /// Wakes a worker of this process: there is something to do.
+    pub ready: Arc<Notify>,
     /// For tests: a promise to break.
     pub sabotage: Sabotage,
 }
@@ -257,6 +260,7 @@ impl Queues {
             workers: 16,
             workers_of_one: 8,
             lease: Duration::from_secs(30),
+            ready: Arc::default(),
             sabotage: Sabotage::None,
         }
     }

@@ -3,7 +3,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rapport_kernel::Clock;
 use rapport_proto::events::v1::{
-    log_service_server::LogServiceServer, parked_item_service_server::ParkedItemServiceServer,
+    ledger_service_server::LedgerServiceServer, log_service_server::LogServiceServer,
+    parked_item_service_server::ParkedItemServiceServer, webhook_service_server::WebhookServiceServer,
 };
 use rapport_runtime::parts::{Parts, Worker};
 use rapport_store::Db;
@@ -12,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Audience, Feed, Log, LogApi, ParkedItem, Settings,
     consume::{Consumer, Producer},
+    ledger::{Ledger, LedgerEntry},
     parked::{RETRY, Replays},
-    queue::Queues,
+    queue::{Patience, Queues},
     reactions::Reactions,
+    webhooks::{DELIVER, REPLAY, Rouse, Webhook, Webhooks},
 };
 
 /// The events of a service.
@@ -69,7 +72,9 @@ impl Events {
     pub fn join(self, mut parts: Parts) -> Parts {
         let Self { service, db, clock, settings, audience, hears, queues } = self;
         let log = Log::new(service, db.clone(), &settings, clock.clone());
-        parts = Feed::new(&log, audience.seers_of::<ParkedItem>()).join(parts);
+        let audience = audience.seers_of::<ParkedItem>().seers_of::<LedgerEntry>().seers_of::<Webhook>();
+        let feed = Feed::new(&log, audience).of(&mut parts);
+        let webhooks = Webhooks { feed: feed.clone(), clock: clock.clone(), door: settings.door.clone() };
         let reactions = hears.iter().map(|(_, heard)| (heard.producer().to_owned(), heard.clone()));
         let replays = Replays {
             db: db.clone(),
@@ -81,8 +86,26 @@ impl Events {
             let retries = retries.clone();
             Box::pin(async move { retries.retry(ctx, job).await })
         });
+        let (lanes, ranges) = (webhooks.clone(), webhooks.clone());
+        let queues = queues
+            .on(DELIVER, Webhooks::patience(), move |ctx, job| {
+                let lanes = lanes.clone();
+                Box::pin(async move { lanes.deliver(ctx, job).await })
+            })
+            .on(REPLAY, Patience::default(), move |ctx, job| {
+                let ranges = ranges.clone();
+                Box::pin(async move { ranges.replay(ctx, job).await })
+            });
+        let rouse = Rouse {
+            db: db.clone(),
+            clock: clock.clone(),
+            grown: log.grown.clone(),
+            ready: queues.ready.clone(),
+        };
         parts.routes = parts
             .routes
+            .add_service(LedgerServiceServer::new(Ledger { feed: feed.clone() }))
+            .add_service(WebhookServiceServer::new(webhooks))
             .add_service(LogServiceServer::new(LogApi::new(db.clone())))
             .add_service(ParkedItemServiceServer::new(replays));
         parts.workers.push(worker(format!("{service} log"), log, |log, stop| async move {
@@ -91,6 +114,10 @@ impl Events {
         }));
         parts.workers.push(worker(format!("{service} queues"), queues, |queues, stop| async move {
             queues.work(&stop).await
+        }));
+        parts.workers.push(worker(format!("{service} webhooks"), rouse, |rouse, stop| async move {
+            rouse.run(&stop).await;
+            Ok(())
         }));
         for (producer, reactions) in hears {
             let name = format!("{service} hears {}", reactions.producer());

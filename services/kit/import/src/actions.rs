@@ -9,8 +9,7 @@ use crate::{
     Import, Imports,
     import::Progress,
     issues::Issue,
-    mapping,
-    run_as::RunAs,
+    mapping, run_as,
     state::{Action, Phase, State},
     work,
 };
@@ -116,7 +115,7 @@ impl Imports {
     ) -> Result<Response<pb::Import>, Error> {
         let after = Import { state, phase, failure: String::new(), ..after };
         Import::save(&mut tx, before, &after)?;
-        RunAs::keep(&mut tx, after.id).await?;
+        run_as::keep(&mut tx, after.id).await?;
         work::enqueue(&mut tx, after.id).await?;
         let answer = tx.commit(after.into()).await?;
         self.woken().notify_one();

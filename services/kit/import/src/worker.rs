@@ -2,7 +2,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
-use rapport_kernel::{Ctx, Error};
+use rapport_kernel::{Ctx, Error, Via};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +10,7 @@ use crate::{
     Import, Imports,
     engine::Joined,
     job::{self, End, Job},
-    run_as::RunAs,
+    run_as,
     work::{self, Held},
 };
 
@@ -102,10 +102,10 @@ impl Imports {
             work::forget(self.db(), held).await?;
             return Ok(None);
         };
-        let run_as = RunAs::read(&mut tx, held.import).await?;
+        let run_as = run_as::read(&mut tx, held.import).await?;
         tx.finish().await?;
         let run_as = run_as.ok_or_else(|| Error::internal("an import is worked on that nobody started"))?;
         let joined = self.resource(&import.resource)?.clone();
-        Ok(Some((joined, run_as.ctx(self.clock().clone())?, import.state.as_str())))
+        Ok(Some((joined, run_as.ctx(self.clock().clone(), Via::Import)?, import.state.as_str())))
     }
 }

@@ -14,6 +14,6 @@ pub use ctx::{Ctx, FieldRights, Grants, Principal, Reads, RequestId, Scope, Tena
 pub use error::{BoxError, Error, Violation};
 pub use id::Id;
 pub use money::{Decimal, Money, decimal};
-pub use record::{Kind, RecordName};
+pub use record::{Kind, NotARecordName, RecordName};
 pub use time::{Date, Instant};
 pub use wording::{code_name, cut, hex, shorten};

@@ -12,7 +12,9 @@ use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 use toml::{Table, Value};
 
-pub use self::sections::{Blobs, Config, Database, Limits, Log, LogFormat, Nats, Security, Telemetry};
+pub use self::sections::{
+    Blobs, Config, Database, Egress, Limits, Log, LogFormat, Nats, Security, Telemetry,
+};
 use self::setting::{Problem, Setting as _};
 
 const PREFIX: &str = "RAPPORT_";

@@ -21,11 +21,11 @@ pub struct Message {
 }
 
 impl Message {
-    /// As it is published by `service`: subject, and what is sent there. `attempt` tells publications of the same event apart,
-    /// where the bus lost one and must not take the next for its repetition.
+    /// As it is published by `service`: subject, and what is sent there. The leader and its `attempt` tell publications of the
+    /// same event apart, where the bus may have lost one and must not take the next for its repetition.
     pub(crate) fn publication(&self, root: &str, service: &str, attempt: i64) -> (String, PublishMessage) {
         let Line { part, subject: event, event_id, payload, .. } = &self.line;
-        let id = if attempt == 0 { event_id.to_string() } else { format!("{event_id}.{attempt}") };
+        let id = format!("{event_id}.{}.{attempt}", self.epoch);
         let payload = payload.clone().filter(|_| self.tombstone.is_none()).unwrap_or_default();
         let message = PublishMessage::build().headers(self.headers(service)).payload(Bytes::from(payload));
         (subject(root, service, *part, event), message.message_id(id))

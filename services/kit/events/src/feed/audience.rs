@@ -78,6 +78,13 @@ impl Audience {
         self.by_resource.get(resource).map(|told| told.kind)
     }
 
+    /// The resource whose records are named so, and whether a caller may see only a part of them.
+    pub(crate) fn scoped_by_name(&self, ctx: &Ctx, name: &RecordName) -> Option<&'static str> {
+        let (resource, told) = self.by_resource.iter().find(|(_, told)| told.kind == name.kind())?;
+        let all = ctx.grants.scope(told.permission) == Some(rapport_kernel::Scope::All);
+        (told.look.is_some() && !all).then_some(*resource)
+    }
+
     /// The resources, sorted.
     pub(crate) fn resources(&self) -> Vec<&'static str> {
         self.by_resource.keys().copied().collect()

@@ -18,12 +18,6 @@ pub(super) fn encode(audience: &Audience, ctx: &Ctx, line: &Line) -> Result<Opti
     if changed_paths.is_empty() && !line.changed_paths.is_empty() {
         return Ok(None);
     }
-    if let Some(kind) = audience.kind(&line.resource)
-        && line.payload.is_some()
-        && tells_of(&line.r#type, kind)
-    {
-        ctx.note_read(kind);
-    }
     let data = line.payload.as_ref().map(|payload| seen(ctx, &line.r#type, payload)).transpose()?;
     Ok(Some(pb::Event {
         number: line.tenant_number,
@@ -40,6 +34,16 @@ pub(super) fn encode(audience: &Audience, ctx: &Ctx, line: &Line) -> Result<Opti
         time: Some(time::to_proto(line.time)),
         trace: line.trace.clone().unwrap_or_default(),
     }))
+}
+
+/// Notes that this caller got a line, with whatever of its record is private.
+pub(super) fn note_read(audience: &Audience, ctx: &Ctx, line: &Line) {
+    if let Some(kind) = audience.kind(&line.resource)
+        && line.payload.is_some()
+        && tells_of(&line.r#type, kind)
+    {
+        ctx.note_read(kind);
+    }
 }
 
 /// A payload without hidden fields. It stays as it was written where nothing is hidden, whatever later versions put in.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Feed,
-    encode::{encode, open},
+    encode::{encode, note_read, open},
 };
 use crate::log;
 
@@ -69,6 +69,7 @@ impl Feed {
         for line in lines.iter().filter(|line| self.audience.hears(ctx, line)) {
             any = true;
             if let Some(event) = encode(&self.audience, ctx, line)? {
+                note_read(&self.audience, ctx, line);
                 let changes = changes(&event)?;
                 entries.push(pb::HistoryEntry { event: Some(event), changes });
             }
@@ -144,13 +145,16 @@ fn to_value(json: &Json) -> prost_types::Value {
         Json::Array(items) => {
             Kind::ListValue(prost_types::ListValue { values: items.iter().map(to_value).collect() })
         }
-        Json::Object(object) => Kind::StructValue(prost_types::Struct { fields: fields(object) }),
+        Json::Object(object) => Kind::StructValue(to_struct(object)),
     };
     prost_types::Value { kind: Some(kind) }
 }
 
-fn fields(object: &Map<String, Json>) -> std::collections::BTreeMap<String, prost_types::Value> {
-    object.iter().map(|(name, value)| (name.clone(), to_value(value))).collect()
+/// JSON as the contract gives it out.
+pub(crate) fn to_struct(object: &Map<String, Json>) -> prost_types::Struct {
+    prost_types::Struct {
+        fields: object.iter().map(|(name, value)| (name.clone(), to_value(value))).collect(),
+    }
 }
 
 /// Where a page ended: the number, and of which record.

@@ -9,7 +9,7 @@ use rapport_kernel::Error;
 use rapport_store::{Db, database};
 use sqlx::PgConnection;
 use tokio::{
-    sync::{Notify, broadcast},
+    sync::{Notify, broadcast, watch},
     time::timeout,
 };
 use uuid::Uuid;
@@ -39,11 +39,11 @@ pub(super) struct Hub {
     /// Somebody watches.
     watched: Notify,
     /// The log of this process grew.
-    grown: Arc<Notify>,
+    grown: Arc<watch::Sender<()>>,
 }
 
 impl Hub {
-    pub(super) fn new(grown: Arc<Notify>) -> Self {
+    pub(super) fn new(grown: Arc<watch::Sender<()>>) -> Self {
         Self { watchers: Mutex::default(), watched: Notify::new(), grown }
     }
 
@@ -64,19 +64,15 @@ impl Hub {
             while !self.is_watched() {
                 self.watched.notified().await;
             }
-            let mut session = db.session().await?;
+            let (mut session, mut grown) = (db.session().await?, self.grown.subscribe());
             let mut at = head(&mut session).await?;
             // Up to here they have to read for themselves.
             self.send_all();
             while self.is_watched() {
                 let lines = log::read(&mut session, Which::All, at, PAGE).await?;
                 let Some(last) = lines.last() else {
-                    let _ = timeout(PAUSE, self.grown.notified()).await;
-                    while head(&mut session).await? == at {
-                        let _ = timeout(PAUSE, self.grown.notified()).await;
-                        if !self.is_watched() {
-                            break;
-                        }
+                    while self.is_watched() && head(&mut session).await? == at {
+                        let _ = timeout(PAUSE, grown.changed()).await;
                     }
                     continue;
                 };

@@ -1,11 +1,15 @@
 //! Reading a tenant's events after a number, by the eyes of a caller.
 use std::collections::{BTreeMap, HashSet};
 
-use rapport_kernel::{Ctx, Error};
+use rapport_kernel::{Ctx, Error, RecordName};
 use rapport_proto::events::v1 as pb;
 use uuid::Uuid;
 
-use super::{Feed, encode::encode, wanted::Wanted};
+use super::{
+    Feed,
+    encode::{encode, note_read},
+    wanted::Wanted,
+};
 use crate::log::{self, Line};
 
 /// Lines that are looked through for one page at most, so that a page comes soon also where little is wanted.
@@ -55,20 +59,55 @@ impl Feed {
         Ok(page)
     }
 
+    /// Which of these records the caller does not see.
+    pub(crate) async fn unseen(&self, ctx: &Ctx, names: &[RecordName]) -> Result<HashSet<RecordName>, Error> {
+        let scoped = names.iter().filter_map(|name| Some((self.audience.scoped_by_name(ctx, name)?, name)));
+        let mut asked = BTreeMap::<&str, Vec<&RecordName>>::new();
+        scoped.for_each(|(resource, name)| asked.entry(resource).or_default().push(name));
+        let mut unseen = HashSet::new();
+        if asked.is_empty() {
+            return Ok(unseen);
+        }
+        let mut tx = self.db.begin(ctx).await?;
+        for (resource, names) in asked {
+            let ids: Vec<_> = names.iter().map(|name| name.id()).collect();
+            let visible = match self.audience.visible(&mut tx, resource, &ids).await {
+                Err(Error::Denied(_)) => Some(HashSet::new()),
+                visible => visible?,
+            };
+            let gone = names
+                .into_iter()
+                .filter(|name| visible.as_ref().is_some_and(|seen| !seen.contains(&name.id())));
+            unseen.extend(gone.cloned());
+        }
+        tx.finish().await?;
+        Ok(unseen)
+    }
+
+    /// These lines as the caller hears of them.
+    pub(crate) async fn events(&self, ctx: &Ctx, lines: Vec<Line>) -> Result<Vec<pb::Event>, Error> {
+        let (seen, all) = (self.seen(ctx, &lines).await?, Wanted::default());
+        let events = lines.iter().map(|line| self.event(ctx, line, &seen, &all));
+        Ok(events.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     /// The tenant's lines after a number, the next one first.
     ///
     /// # Errors
     /// A rule when the next one is not kept any more, or `after` was never given: then the records must be read anew.
-    pub(super) async fn lines(&self, ctx: &Ctx, after: i64, most: usize) -> Result<Vec<Line>, Error> {
+    pub(crate) async fn lines(&self, ctx: &Ctx, after: i64, most: usize) -> Result<Vec<Line>, Error> {
         let tenant = ctx.tenant.uuid();
         let mut tx = self.db.platform().await?;
-        let lines = log::read_tenant(tx.conn()?, tenant, after, most).await?;
+        // First where it ends, then what it has: it grows in between.
         let last = log::last_of_tenant(tx.conn()?, tenant).await?;
+        let lines = match after < last {
+            true => log::read_tenant(tx.conn()?, tenant, after, most).await?,
+            false => Vec::new(),
+        };
         tx.commit().await?;
-        let first = lines.first().map(|line| line.tenant_number);
         let snapshot =
             format!("read the records anew, and then the events after {last}, which was the last so far");
-        match first {
+        match lines.first().map(|line| line.tenant_number) {
             Some(first) if first > after + 1 => Err(Error::rule(
                 "EVENTS_DROPPED",
                 format!("events are kept from number {first} on, and {after} was read last: {snapshot}"),
@@ -92,7 +131,7 @@ impl Feed {
     }
 
     /// Which of the records of these lines the caller sees, where that is not all of them.
-    pub(super) async fn seen<L: AsRef<Line>>(&self, ctx: &Ctx, lines: &[L]) -> Result<Seen, Error> {
+    pub(crate) async fn seen<L: AsRef<Line>>(&self, ctx: &Ctx, lines: &[L]) -> Result<Seen, Error> {
         let mut asked = BTreeMap::<&str, Vec<Uuid>>::new();
         let lines = lines.iter().map(AsRef::as_ref);
         for line in lines.filter(|line| self.audience.is_scoped(ctx, line) && self.audience.hears(ctx, line))
@@ -116,7 +155,7 @@ impl Feed {
     }
 
     /// A line as this caller hears of it, if they do.
-    pub(super) fn event(
+    pub(crate) fn event(
         &self,
         ctx: &Ctx,
         line: &Line,
@@ -126,14 +165,17 @@ impl Feed {
         if !self.audience.hears(ctx, line) || !seen.has(line) {
             return Ok(None);
         }
-        let event = encode(&self.audience, ctx, line)?;
-        Ok(event.filter(|event| wanted.wants(line, event)))
+        let event = encode(&self.audience, ctx, line)?.filter(|event| wanted.wants(line, event));
+        if event.is_some() {
+            note_read(&self.audience, ctx, line);
+        }
+        Ok(event)
     }
 }
 
 /// The records that a caller sees of those resources of which they do not see all.
 #[derive(Debug, Default)]
-pub(super) struct Seen(BTreeMap<String, HashSet<Uuid>>);
+pub(crate) struct Seen(BTreeMap<String, HashSet<Uuid>>);
 
 impl Seen {
     fn has(&self, line: &Line) -> bool {

@@ -7,19 +7,21 @@ use uuid::Uuid;
 
 use crate::log::Line;
 
-/// What a caller wants to hear of.
-pub(super) struct Wanted {
+/// What a caller wants to hear of: everything, when nothing is said.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
     subjects: Vec<Pattern>,
-    filter: Condition,
+    filter: Option<Condition>,
 }
 
 /// A pattern of subjects, word by word.
+#[derive(Debug)]
 struct Pattern(Vec<String>);
 
 impl Wanted {
     /// # Errors
     /// `Invalid` for a pattern or a condition that cannot be, with what would be right.
-    pub(super) fn parse(subjects: &[String], filter: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(subjects: &[String], filter: &str) -> Result<Self, Error> {
         let subjects = subjects
             .iter()
             .enumerate()
@@ -29,13 +31,13 @@ impl Wanted {
             .collect::<Result<_, _>>()?;
         let filter = Condition::parse(filter, &catalogue())
             .map_err(|error| Error::invalid("filter", error.to_string()))?;
-        Ok(Self { subjects, filter })
+        Ok(Self { subjects, filter: Some(filter) })
     }
 
     /// Whether it wants to hear of this event. `event` is what the caller may know of `line`.
     pub(super) fn wants(&self, line: &Line, event: &pb::Event) -> bool {
         (self.subjects.is_empty() || self.subjects.iter().any(|pattern| pattern.matches(&line.subject)))
-            && self.filter.matches(&Seen { line, event })
+            && self.filter.as_ref().is_none_or(|filter| filter.matches(&Seen { line, event }))
     }
 }
 

@@ -1,5 +1,5 @@
 //! The gRPC face of what is parked.
-use rapport_kernel::{Ctx, Id};
+use rapport_kernel::{Ctx, Error, Id};
 use rapport_proto::events::v1::{self as pb, parked_item_service_server::ParkedItemService};
 use rapport_store::ListParams;
 use tonic::{Request, Response, Status};
@@ -46,10 +46,8 @@ impl ParkedItemService for Replays {
     ) -> Result<Response<pb::ParkedItem>, Status> {
         let (ctx, r) = Ctx::open(request)?;
         let id = Id::<ParkedItem>::parse("id", &r.id)?.uuid();
-        let tx = self.db.begin(&ctx).await?;
-        // What was tried again once is done and stays so: a repetition whose first answer got lost finds it done.
-        let item = self.replay(&ctx, id).await?;
-        Ok(tx.commit(item.into()).await?)
+        let item = self.once(&ctx, self.replay(&unnamed(&ctx), id)).await?;
+        Ok(self.db.begin(&ctx).await?.commit(item.into()).await?)
     }
 
     async fn discard_parked_item(
@@ -58,8 +56,24 @@ impl ParkedItemService for Replays {
     ) -> Result<Response<pb::ParkedItem>, Status> {
         let (ctx, r) = Ctx::open(request)?;
         let id = Id::<ParkedItem>::parse("id", &r.id)?.uuid();
-        let tx = self.db.begin(&ctx).await?;
-        let item = self.discard(&ctx, id).await?;
-        Ok(tx.commit(item.into()).await?)
+        let item = self.once(&ctx, self.discard(&unnamed(&ctx), id)).await?;
+        Ok(self.db.begin(&ctx).await?.commit(item.into()).await?)
     }
+}
+
+impl Replays {
+    /// Does what was asked, unless it was answered before. It is done in transactions of its own, as the events' tenant sees it.
+    async fn once(
+        &self,
+        ctx: &Ctx,
+        work: impl Future<Output = Result<ParkedItem, Error>>,
+    ) -> Result<ParkedItem, Error> {
+        self.db.begin(ctx).await?.finish().await?;
+        work.await
+    }
+}
+
+/// The caller, for those transactions: the request's id belongs to the one that keeps the answer.
+fn unnamed(ctx: &Ctx) -> Ctx {
+    Ctx { request_id: None, ..ctx.clone() }
 }

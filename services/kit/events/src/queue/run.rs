@@ -71,6 +71,7 @@ impl Queues {
                     }
                 }
                 () = sleep(wait) => {}
+                () = self.ready.notified() => pause = FIRST_PAUSE,
                 () = stop.cancelled() => break,
             }
         }

@@ -1,18 +1,22 @@
 //! The relay's driver.
 use std::{collections::VecDeque, time::Duration};
 
-use async_nats::jetstream::{
-    context::PublishErrorKind,
-    stream::{LastRawMessageErrorKind, Stream},
+use async_nats::{
+    HeaderValue,
+    jetstream::{
+        context::PublishErrorKind,
+        stream::{LastRawMessageErrorKind, Stream},
+    },
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
 use rapport_kernel::{BoxError, Clock, Error};
 use rapport_store::{Db, database};
-use sqlx::{FromRow, PgConnection};
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::Progress;
+use super::{Check, Extent, Note, Progress};
 use crate::{
     bus::{Bus, Header, Message},
     fresh::Fresh,
@@ -34,17 +38,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What the bus should hold.
 const KEEP_HOURS: i64 = 24;
 
-/// How far the bus has come, as it is noted.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-struct Note {
-    number: i64,
-    stream_sequence: i64,
-    stream_created: String,
-    attempt: i64,
-}
-
 /// An answer of the bus: the line's number, and the bus's own number for it.
 type Answer = BoxFuture<'static, Result<(i64, u64), BoxError>>;
+
+/// What a stream is; and the last number of what it holds of the log, with the bus's own number for it.
+type Held = (Extent, Option<(i64, u64)>);
 
 /// Publishes the log of `service`, as long as this process leads it in `epoch`. `fresh` has what was just written.
 ///
@@ -88,7 +86,7 @@ pub(crate) async fn relay(
             },
         };
         match answered {
-            Ok((number, sequence)) => relay.holds(number, sequence),
+            Ok((number, sequence)) => relay.progress.holds(number, sequence),
             Err(error) => {
                 tracing::warn!(service, error, "the bus did not take an event, which is sent again");
                 relay.unsure();
@@ -110,8 +108,6 @@ struct Relay {
     progress: Progress,
     /// What was noted last, and when.
     noted: (Note, Instant),
-    /// What is to be noted next.
-    next: Note,
     /// Whether the log may have more than was read.
     grown: bool,
     lines: VecDeque<Line>,
@@ -132,9 +128,8 @@ impl Relay {
             service,
             clock,
             epoch,
-            progress: Progress::new(note.number),
             noted: (note.clone(), Instant::now()),
-            next: note,
+            progress: Progress::new(note),
             grown: true,
             lines: VecDeque::new(),
             answers: FuturesOrdered::new(),
@@ -143,65 +138,72 @@ impl Relay {
 
     /// Whether the bus still holds what it said; goes back if not. False when the bus does not answer.
     async fn check(&mut self) -> Result<bool, Error> {
-        let found = match self.bus.stream(&self.service).await {
-            Ok(stream) => self.look(&stream).await,
-            Err(error) => Err(error.into()),
-        };
-        let (created, held) = match found {
-            Ok(found) => found,
+        match self.look().await? {
+            Ok(None) => Ok(true),
+            Ok(Some((stream, held))) => {
+                let (back_to, sequence) = match held {
+                    Some(held) => held,
+                    None => (self.window_begins().await?, 0),
+                };
+                if !self.progress.note.stream_created.is_empty() {
+                    let lost = (self.progress.note.number - back_to).max(0);
+                    tracing::warn!(
+                        service = self.service,
+                        lost,
+                        "the bus lost events, which are published again"
+                    );
+                }
+                self.progress.goes_back(back_to, sequence, stream);
+                self.forget();
+                Ok(true)
+            }
             Err(error) => {
                 tracing::debug!(service = self.service, %error, "the bus could not be asked what it holds");
-                return Ok(false);
+                Ok(false)
             }
+        }
+    }
+
+    /// Nothing, if the bus holds what it said. If not: up to which number it holds the log, and where that ends.
+    async fn look(&mut self) -> Result<Result<Option<Held>, BoxError>, Error> {
+        let stream = match self.bus.stream(&self.service).await {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(error.into())),
         };
-        if let Some(held) = held {
-            let back_to = match held {
-                Some(number) if self.log_has(number).await? => number,
-                _ => self.window_begins().await?,
-            };
-            let lost = (self.progress.held - back_to).max(0);
-            if !self.next.stream_created.is_empty() {
-                tracing::warn!(
-                    service = self.service,
-                    lost,
-                    "the bus lost events, which are published again"
-                );
-                self.next.attempt += 1;
-            }
-            self.progress = Progress::new(back_to);
-            (self.next.number, self.next.stream_sequence) = (back_to, 0);
-            self.next.stream_created = created;
-            self.forget();
-        }
-        Ok(true)
-    }
-
-    /// When the stream was made; and what it holds, if that is not what it should hold: the last number, if there is one.
-    async fn look(&mut self, stream: &Stream) -> Result<(String, Option<Option<i64>>), BoxError> {
         let info = stream.cached_info();
-        let created = info.created.to_string();
-        let noted = self.next.stream_sequence.cast_unsigned();
         let (first, last) = (info.state.first_sequence, info.state.last_sequence);
-        if created != self.next.stream_created {
-            return Ok((created, Some(None)));
+        let extent = Extent { created: info.created.to_string(), first, last };
+        let check = self.progress.check(&extent);
+        if check == Check::Nothing {
+            return Ok(Ok(None));
         }
-        // Nothing was published yet, or it is so long ago that the stream let go of it.
-        if noted == 0 || (noted < first && noted <= last) {
-            return Ok((created, None));
+        if let Check::At(noted) = check {
+            match line_at(&stream, noted).await {
+                Ok(Some((number, event))) if number == self.progress.note.number => {
+                    if self.log_has(number, event).await? {
+                        return Ok(Ok(None));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => return Ok(Err(error)),
+            }
         }
-        if noted <= last && number_at(stream, noted).await? == Some(self.next.number) {
-            return Ok((created, None));
+        if check != Check::Another {
+            match line_at(&stream, last).await {
+                Ok(Some((number, event))) if self.log_has(number, event).await? => {
+                    return Ok(Ok(Some((extent, Some((number, last))))));
+                }
+                Ok(_) => {}
+                Err(error) => return Ok(Err(error)),
+            }
         }
-        Ok((created, Some(number_at(stream, last).await?)))
+        Ok(Ok(Some((extent, None))))
     }
 
-    /// Whether the log has a line of this number: if not, what the bus holds is not ours.
-    async fn log_has(&mut self, number: i64) -> Result<bool, Error> {
-        Ok(number == 0
-            || log::read(&mut self.session, Which::All, number - 1, 1)
-                .await?
-                .first()
-                .is_some_and(|line| line.number == number))
+    /// Whether the log has this event under this number: if not, what the bus holds is not ours.
+    async fn log_has(&mut self, number: i64, event: Uuid) -> Result<bool, Error> {
+        let lines = log::read(&mut self.session, Which::All, number.saturating_sub(1), 1).await?;
+        Ok(lines.first().is_some_and(|line| line.number == number && line.event_id == event))
     }
 
     /// The last number before what the bus should hold.
@@ -250,7 +252,8 @@ impl Relay {
             Message { epoch: self.epoch, line, tombstone: erased.then(|| "it was erased".to_owned()) };
         loop {
             let (subject, publication) =
-                message.publication(self.bus.root(), &self.service, self.next.attempt);
+                message.publication(self.bus.root(), &self.service, self.progress.note.attempt);
+            let publication = publication.expected_last_sequence(self.progress.end);
             match self.bus.jetstream().send_publish(subject, publication).await {
                 Ok(answer) => {
                     self.answers.push_back(Box::pin(async move {
@@ -274,13 +277,6 @@ impl Relay {
         }
     }
 
-    fn holds(&mut self, number: i64, sequence: u64) {
-        self.progress.holds(number);
-        if self.progress.held == number {
-            (self.next.number, self.next.stream_sequence) = (number, sequence.cast_signed());
-        }
-    }
-
     fn unsure(&mut self) {
         self.progress.unsure();
         self.forget();
@@ -294,7 +290,7 @@ impl Relay {
     }
 
     fn is_noted(&self) -> bool {
-        self.noted.0 == self.next
+        self.noted.0 == self.progress.note
     }
 
     /// Notes how far the bus has come, if that was not done for so long.
@@ -302,10 +298,11 @@ impl Relay {
         if self.is_noted() || self.noted.1.elapsed() < every {
             return Ok(());
         }
-        let Note { number, stream_sequence, stream_created, attempt } = &self.next;
+        let Note { number, stream_sequence, stream_created, attempt } = &self.progress.note;
         let written = sqlx::query(
+            // Nobody takes the lead while this is written.
             "UPDATE platform.log_relay SET number = $2, stream_sequence = $3, stream_created = $4, attempt = $5
-             FROM platform.leads AS lead WHERE lead.name = 'log' AND lead.epoch = $1",
+             FROM (SELECT FROM platform.leads WHERE name = 'log' AND epoch = $1 FOR SHARE) AS lead",
         )
         .bind(self.epoch)
         .bind(number)
@@ -318,16 +315,18 @@ impl Relay {
         if written.rows_affected() == 0 {
             return Err(crate::leader::deposed());
         }
-        self.noted = (self.next.clone(), Instant::now());
+        self.noted = (self.progress.note.clone(), Instant::now());
         Ok(())
     }
 }
 
-/// The number of the line that the stream holds here.
-async fn number_at(stream: &Stream, sequence: u64) -> Result<Option<i64>, BoxError> {
+/// The number and the event of the line that the stream holds here.
+async fn line_at(stream: &Stream, sequence: u64) -> Result<Option<(i64, Uuid)>, BoxError> {
     match stream.get_raw_message(sequence).await {
         Ok(message) => {
-            Ok(message.headers.get(Header::Number.as_str()).and_then(|text| text.as_str().parse().ok()))
+            let text = |header: Header| message.headers.get(header.as_str()).map(HeaderValue::as_str);
+            let number = text(Header::Number).and_then(|text| text.parse().ok());
+            Ok(number.zip(text(Header::Id).and_then(|text| text.parse().ok())))
         }
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(error.into()),

@@ -85,7 +85,7 @@ pub(crate) async fn drive(
             }
             let begun = Instant::now();
             fresh.push(write(term, &batch, clock, day).await?);
-            log.grown.notify_one();
+            log.grown.send_replace(());
             (pause, beat) = (pace.first_pause, Instant::now());
             // What waits longer than a batch is somebody's bulk work: it leaves the machine to those who write.
             sleep(match sequencer.waiting() {
@@ -143,11 +143,12 @@ async fn heads(term: &mut Term) -> Result<Heads, Error> {
 /// the clock was ahead before.
 async fn file_under(term: &mut Term, today: Date) -> Result<Date, Error> {
     sqlx::query_scalar(
-        "WITH day AS (SELECT greatest(day, $1) AS day FROM platform.log_head),
-           filed AS (SELECT rapport.file_log_under(day), rapport.file_log_under(day + 1) FROM day)
+        // Nobody takes the lead while this is written: its lines might be filed under a day before this one.
+        "WITH lead AS (SELECT FROM platform.leads WHERE name = 'log' AND epoch = $2 FOR SHARE),
+           day AS (SELECT greatest(day, $1) AS day FROM platform.log_head),
+           filed AS (SELECT rapport.file_log_under(day), rapport.file_log_under(day + 1) FROM day, lead)
          INSERT INTO platform.log_days AS d (day, number_before, part_numbers_before)
-         SELECT day.day, h.number, h.part_numbers FROM platform.log_head h, day, filed, platform.leads l
-         WHERE l.name = 'log' AND l.epoch = $2
+         SELECT day.day, h.number, h.part_numbers FROM platform.log_head h, day, filed
          ON CONFLICT (day) DO UPDATE SET day = excluded.day RETURNING d.day",
     )
     .bind(today)

@@ -14,11 +14,11 @@ use rapport_proto::{
 use rapport_runtime::parts::Parts;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Status, service::Routes};
+use tonic::{Code, Status, service::Routes};
 
 use crate::{
     note::{Note, change, create},
-    world::{Kept, World},
+    world::{Kept, World, by},
 };
 
 /// A feed whose worker runs.
@@ -36,21 +36,17 @@ impl Drop for Fed {
 fn feed(log: &Log) -> Fed {
     let feed = Feed::new(log, Audience::of("test").seers_of::<Note>());
     let (routes, ready) = (Routes::default(), Vec::new());
-    let parts = Parts { name: "test", routes, workers: Vec::new(), ready, ending: CancellationToken::new() };
+    let (workers, ending) = (Vec::new(), CancellationToken::new());
+    let mut parts = Parts { name: "test", routes, workers, ready, ending };
+    let feed = feed.of(&mut parts);
     let stop = CancellationToken::new();
-    for worker in feed.clone().join(parts).workers {
+    for worker in parts.workers {
         tokio::spawn({
             let stop = stop.clone();
             async move { worker.run(stop).await }
         });
     }
     Fed { feed, stop }
-}
-
-fn by<T>(ctx: &Ctx, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.extensions_mut().insert(ctx.clone());
-    request
 }
 
 async fn read(feed: &Feed, ctx: &Ctx, request: ReadEventsRequest) -> Result<(Vec<Event>, i64), Status> {

@@ -22,4 +22,6 @@ mod sequence;
 #[cfg(test)]
 mod verify;
 #[cfg(test)]
+mod webhooks;
+#[cfg(test)]
 mod world;

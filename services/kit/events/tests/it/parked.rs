@@ -1,48 +1,28 @@
 //! What is parked is seen, tried again, and dropped.
 use std::time::Duration;
 
-use rapport_events::{Events, Settings};
 use rapport_kernel::Ctx;
 use rapport_proto::events::v1::{
     DiscardParkedItemRequest, GetParkedItemRequest, ListParkedItemsRequest, ParkedItem,
     ParkedItemState as State, ReplayParkedItemRequest, parked_item_service_client::ParkedItemServiceClient,
 };
-use rapport_runtime::parts::Parts;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Code, Request, Status,
-    service::{Routes, RoutesBuilder},
-};
+use tonic::{Code, Status, service::Routes};
 use uuid::Uuid;
 
 use crate::{
     note::{self, Note, change, create},
-    world::{Kept, World},
+    world::{Kept, World, by},
 };
 
 type Client = ParkedItemServiceClient<Routes>;
 
-/// A service that hears `one`, with everything that it has of events.
+/// A service that hears `one`.
 async fn service(other: &World, one: &World) -> (Client, CancellationToken) {
-    let settings = Settings { bus: Some(crate::world::bus().await), ..Settings::default() };
     let consumer = other.consumer(one).await;
-    let events = Events::of("test", &other.db, &settings, &other.clock)
-        .hears(consumer.producer, note::reactions(one.service()));
-    let routes = RoutesBuilder::default().routes();
-    let (workers, ready, ending) = (Vec::new(), Vec::new(), CancellationToken::new());
-    let parts = events.join(Parts { name: "test", routes, workers, ready, ending });
-    let stop = CancellationToken::new();
-    for worker in parts.workers {
-        let stop = stop.clone();
-        tokio::spawn(async move { worker.run(stop).await });
-    }
-    (Client::new(parts.routes.prepare()), stop)
-}
-
-fn by<T>(ctx: &Ctx, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.extensions_mut().insert(ctx.clone());
-    request
+    let (routes, stop) =
+        other.serve(None, |events| events.hears(consumer.producer, note::reactions(one.service()))).await;
+    (Client::new(routes), stop)
 }
 
 async fn list(client: &mut Client, ctx: &Ctx, filter: &str) -> Vec<ParkedItem> {

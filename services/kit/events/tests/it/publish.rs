@@ -1,4 +1,6 @@
 //! The relay on a real bus: everything in the log is there, in order, whatever happens to the bus.
+use std::collections::BTreeMap;
+
 use async_nats::jetstream::{self, stream::Stream};
 use rapport_events::bus::{Message, stream_name};
 
@@ -74,4 +76,40 @@ async fn what_the_bus_lost_is_published_again() {
     world.on_the_bus(5).await;
     kept.end().await;
     assert_eq!(numbers(&published(&world).await), [5], "what was had by everyone may be let go");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_noted_is_published_in_its_place_whoever_else_publishes() {
+    let world = World::new().await;
+    let ctx = world.tenant();
+    let kept = Kept::keep(world.published_log().await);
+    create(&world.db, &ctx, &["a"; 40]).await;
+    world.on_the_bus(40).await;
+    kept.end().await;
+    // Its leader was killed before it noted that; and somebody else published.
+    let forget = "UPDATE platform.log_relay SET number = 10, stream_sequence = 10";
+    sqlx::query(forget).execute(&mut world.admin().await).await.unwrap();
+    let bus = jetstream::new(nats().await);
+    let strange = format!("rapport.{}.07.hello.v1", world.service());
+    bus.publish(strange.clone(), "hello".into()).await.unwrap().await.unwrap();
+    let kept = Kept::keep(world.published_log().await);
+    create(&world.db, &ctx, &["b"; 5]).await;
+    world.on_the_bus(45).await;
+    bus.publish(strange, "hello".into()).await.unwrap().await.unwrap();
+    create(&world.db, &ctx, &["c"; 5]).await;
+    world.on_the_bus(50).await;
+    kept.end().await;
+    let stream = stream(&world).await;
+    let last = stream.cached_info().state.last_sequence;
+    let mut places = BTreeMap::new();
+    for sequence in 1..=last {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        if let Some(number) = message.headers.get("ce-number") {
+            places.insert(number.as_str().parse::<i64>().unwrap(), sequence);
+        }
+    }
+    // Some of them stand there twice. The last of each stand in the order of the log.
+    assert_eq!(places.keys().copied().collect::<Vec<_>>(), (1..=50).collect::<Vec<_>>());
+    assert!(places.values().is_sorted(), "{places:?}");
+    assert!(last <= 52 + 30 + 5, "{last}");
 }

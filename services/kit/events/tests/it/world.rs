@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use rapport_egress::Door;
 use rapport_events::{
-    Keep, Log, LogApi,
+    Audience, Events, Keep, Log, LogApi, Settings,
     bus::{Bus, Options},
     consume::{self, Consumer, Producer},
     queue::Queues,
@@ -16,16 +17,26 @@ use rapport_events::{
 };
 use rapport_kernel::{Clock, Ctx, Id, Principal, TenantState};
 use rapport_proto::events::v1::{log_service_client::LogServiceClient, log_service_server::LogServiceServer};
+use rapport_runtime::parts::Parts;
 use rapport_store::{Db, Step};
 use sqlx::{ConnectOptions as _, Connection as _, FromRow, PgConnection, postgres::PgConnectOptions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request,
+    service::{Routes, RoutesBuilder},
+};
 use uuid::Uuid;
 
 use crate::note::{self, Note};
 
-const STEPS: &[Step] =
-    &[rapport_events::LOG, rapport_events::REACTIONS, rapport_events::WORK, (1000, "notes", note::MIGRATION)];
+const STEPS: &[Step] = &[
+    rapport_events::LOG,
+    rapport_events::REACTIONS,
+    rapport_events::WORK,
+    rapport_events::WEBHOOKS,
+    (1000, "notes", note::MIGRATION),
+];
 
 pub(crate) struct World {
     pub(crate) db: Db,
@@ -170,6 +181,31 @@ impl World {
         panic!("the bus does not get number {number}");
     }
 
+    /// Everything that a service has of events, at work until the token is cancelled.
+    pub(crate) async fn serve(
+        &self,
+        door: Option<Door>,
+        more: impl FnOnce(Events) -> Events,
+    ) -> (Routes, CancellationToken) {
+        let settings = Settings { bus: Some(bus().await), door, ..Settings::default() };
+        let events = Events::of("test", &self.db, &settings, &self.clock);
+        let routes = RoutesBuilder::default().routes();
+        let (workers, ready, ending) = (Vec::new(), Vec::new(), CancellationToken::new());
+        let parts = more(events.told_to(Audience::of("test").seers_of::<Note>())).join(Parts {
+            name: "test",
+            routes,
+            workers,
+            ready,
+            ending,
+        });
+        let stop = CancellationToken::new();
+        for worker in parts.workers {
+            let stop = stop.clone();
+            tokio::spawn(async move { worker.run(stop).await });
+        }
+        (parts.routes.prepare(), stop)
+    }
+
     /// What was heard here: note, version and text, in the order of hearing.
     pub(crate) async fn heard(&self) -> Vec<(Uuid, i64, String)> {
         sqlx::query_as("SELECT note_id, version, text FROM heard ORDER BY n")
@@ -270,4 +306,11 @@ impl Drop for World {
             println!("a test's database stays: {error}");
         }
     }
+}
+
+/// A request by somebody.
+pub(crate) fn by<T>(ctx: &Ctx, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(ctx.clone());
+    request
 }

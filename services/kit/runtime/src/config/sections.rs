@@ -24,6 +24,8 @@ section! {
         nats: Nats = Nats::default(),
         /// The services' logs of changes.
         log: Log = Log::default(),
+        /// Calls to addresses that tenants choose.
+        egress: Egress = Egress::default(),
         /// Where files are kept.
         blobs: Blobs = Blobs::default(),
         /// Logs, traces and metrics.
@@ -69,6 +71,29 @@ section! {
         standard_days: u32 = 30,
         /// Days of tenants whose plan keeps it longer, 7 to 36500; plans may also keep it for good.
         extended_days: u32 = 400,
+    }
+}
+
+section! {
+    /// Calls to addresses that tenants choose: webhooks. They leave by one door, which opens to the outside alone.
+    pub struct Egress {
+        /// Hosts that may be inside and may use http: `["hooks.corp.example", "10.1.2.3:8080"]`; each is one host, with a port unless
+        /// it is that of the scheme.
+        allow: Vec<String> = Vec::new(),
+        /// Whether public hosts may be called by plain http too; port 80 has to be among `ports` then.
+        http: bool = false,
+        /// Ports of public hosts that may be called, 1 to 65535.
+        ports: Vec<u16> = vec![443],
+        /// A file with certificates (PEM) of authorities to trust beside those of the system.
+        roots_file: Option<PathBuf> = None,
+        /// Milliseconds that a call may take in all, 100 to 120000.
+        timeout_ms: u64 = 10_000,
+        /// Milliseconds until the name is resolved and the connection is made, 100 to `timeout_ms`.
+        connect_timeout_ms: u64 = 3_000,
+        /// Calls of one tenant that are under way at a time, 1 to `in_flight`.
+        tenant_in_flight: usize = 8,
+        /// Calls of all tenants that are under way at a time, 1 to 10000.
+        in_flight: usize = 256,
     }
 }
 

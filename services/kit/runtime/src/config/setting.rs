@@ -244,3 +244,19 @@ impl Leaf for Vec<String> {
         Value::from(self.clone()).to_string()
     }
 }
+
+impl Leaf for Vec<u16> {
+    const WANTED: &'static str = "a list of ports like `[443, 8443]` (in a variable: `443,8443`)";
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(text) => text.split(',').map(|part| part.trim().parse().ok()).collect(),
+            Value::Array(items) => {
+                items.iter().map(|item| item.as_integer().and_then(|port| u16::try_from(port).ok())).collect()
+            }
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        Value::from(self.iter().map(|port| i64::from(*port)).collect::<Vec<_>>()).to_string()
+    }
+}
