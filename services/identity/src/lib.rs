@@ -45,6 +45,7 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::REACTIONS,
     rapport_events::WORK,
     rapport_events::WEBHOOKS,
+    rapport_events::ERASE,
     (1000, "identity", include_str!("../migrations/1000_identity.sql")),
     (1001, "identity audit", include_str!("../migrations/1001_audit.sql")),
 ];

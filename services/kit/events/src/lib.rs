@@ -6,6 +6,7 @@ pub mod consume;
 mod copies;
 pub mod digest;
 mod directory;
+mod erase;
 mod feed;
 mod fresh;
 mod lead;
@@ -30,6 +31,7 @@ use rapport_store::audit::Audit;
 pub use api::LogApi;
 pub use copies::{Copies, Facts};
 pub use directory::directory;
+pub use erase::{erase, settled};
 pub use feed::{Audience, Feed};
 pub use lead::{Log, Settings};
 pub use parked::ParkedItem;
@@ -53,7 +55,17 @@ pub fn audit(audit: Audit) -> Audit {
         "event_log",
     ];
     let heard = ["watermarks", "set_aside", "work", "timers", "webhook_head"];
-    let functions = ["hear", "parked", "enqueue", "set_timer", "cancel_timer", "finish_work", "webhooks_on"];
+    let functions = [
+        "hear",
+        "parked",
+        "enqueue",
+        "set_timer",
+        "cancel_timer",
+        "finish_work",
+        "webhooks_on",
+        "erase",
+        "waits",
+    ];
     let audit = tables.into_iter().chain(heard).fold(audit, Audit::platform);
     functions
         .into_iter()
@@ -73,5 +85,8 @@ pub const REACTIONS: rapport_store::Step =
 /// The step after that: queues, timers, what is parked, the ledger.
 pub const WORK: rapport_store::Step = (420, "work", include_str!("../migrations/0420_work.sql"));
 
-/// The last one: webhooks.
+/// The one after that: webhooks.
 pub const WEBHOOKS: rapport_store::Step = (430, "webhooks", include_str!("../migrations/0430_webhooks.sql"));
+
+/// The last one: erasing.
+pub const ERASE: rapport_store::Step = (440, "erase", include_str!("../migrations/0440_erase.sql"));

@@ -8,6 +8,7 @@ pub mod contact_point;
 mod db;
 mod diff;
 mod directory;
+mod erase;
 mod error;
 mod etag;
 pub mod fields;
