@@ -4,6 +4,7 @@ mod batch;
 mod change;
 mod decode;
 mod encode;
+mod erase;
 mod import;
 mod search;
 mod store;
@@ -163,6 +164,9 @@ pub struct Customer {
     pub update_time: Instant,
     /// When it was deleted.
     pub delete_time: Option<Instant>,
+    /// When what identifies it was erased.
+    #[serde(default)]
+    pub erase_time: Option<Instant>,
 }
 
 impl Kind for Customer {

@@ -28,9 +28,11 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::REACTIONS,
     rapport_events::WORK,
     rapport_events::WEBHOOKS,
+    rapport_events::ERASE,
     rapport_import::MIGRATION,
     (1000, "customers", include_str!("../migrations/1000_customers.sql")),
     (1001, "customer units", include_str!("../migrations/1001_customer_units.sql")),
+    (1002, "customer erasure", include_str!("../migrations/1002_customer_erasure.sql")),
 ];
 
 /// What the service needs from whoever starts it.

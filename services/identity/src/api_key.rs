@@ -3,7 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod store;
 
-use rapport_kernel::{Error, Grants, Id, Instant, Kind};
+use rapport_kernel::{Error, Grants, Id, Instant, Kind, Principal, Via};
 use rapport_proto::identity::v1 as pb;
 use rapport_store::{Etag, Resource, TenantTx, resource::column, resource::column_as, time};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::{
     regional, request,
     rights::Rights,
     secret::{self, Purpose},
+    session::writing::Writing,
     tenant,
     user::{self, State, User},
 };
@@ -144,6 +145,30 @@ async fn create(
     tx.insert(&key)?;
     tx.emit(&key, &pb::ApiKeyCreated { api_key: Some(key.clone().into()) })?;
     Ok((key, issued.text))
+}
+
+/// Notes that a key is used now, from this address, and tells so at the first use and once an hour.
+pub(crate) async fn note_use(
+    tx: &mut Writing,
+    key: &ApiKey,
+    (tenant, now): (Uuid, Instant),
+    address: &str,
+) -> Result<(), Error> {
+    if matches!(tx, Writing::Untold(_)) {
+        return store::touch(tx.conn().await?, tenant, key.id, now).await;
+    }
+    let used = store::use_now(tx.conn().await?, tenant, key.id, now, address).await?;
+    if used.due {
+        tx.act_as(Principal::ApiKey(key.id.uuid()), Some(key.user_id.uuid()), Via::Key).await?;
+        let event = pb::ApiKeyUsed {
+            api_key: key.id.name(),
+            user: key.user_id.name(),
+            addresses: used.addresses,
+            told_time: used.told_time.map(time::to_proto),
+        };
+        tx.tell(key, &event)?;
+    }
+    Ok(())
 }
 
 /// The first characters of a key: with so many of the id, keys of different milliseconds differ.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod api_key;
+mod audit;
 mod operator;
 mod passwords;
 mod permission;
@@ -21,10 +22,10 @@ use moka::sync::Cache;
 use rapport_events::{Audience, Events};
 use rapport_kernel::{Clock, Error};
 use rapport_proto::identity::v1::{
-    api_key_service_server::ApiKeyServiceServer, role_service_server::RoleServiceServer,
-    session_service_server::SessionServiceServer, tenant_service_server::TenantServiceServer,
-    token_service_server::TokenServiceServer, unit_service_server::UnitServiceServer,
-    user_service_server::UserServiceServer,
+    api_key_service_server::ApiKeyServiceServer, audit_service_server::AuditServiceServer,
+    role_service_server::RoleServiceServer, session_service_server::SessionServiceServer,
+    tenant_service_server::TenantServiceServer, token_service_server::TokenServiceServer,
+    unit_service_server::UnitServiceServer, user_service_server::UserServiceServer,
 };
 use rapport_runtime::{
     health::ReadyCheck,
@@ -44,7 +45,9 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::REACTIONS,
     rapport_events::WORK,
     rapport_events::WEBHOOKS,
+    rapport_events::ERASE,
     (1000, "identity", include_str!("../migrations/1000_identity.sql")),
+    (1001, "identity audit", include_str!("../migrations/1001_audit.sql")),
 ];
 
 /// What identity needs to run.
@@ -111,6 +114,7 @@ pub async fn parts(env: Env) -> Result<Parts, Error> {
         .add_service(RoleServiceServer::new(role::api::Roles(shared.clone())))
         .add_service(SessionServiceServer::new(session::api::Sessions(shared.clone())))
         .add_service(ApiKeyServiceServer::new(api_key::api::ApiKeys(shared.clone())))
+        .add_service(AuditServiceServer::new(audit::api::Audits(shared.clone())))
         .add_service(TokenServiceServer::new(token::api::Tokens(shared)));
     let (db, clock) = (env.db.clone(), env.clock.clone());
     let housekeeping = Worker::new("identity housekeeping", move |stop| {
@@ -134,6 +138,7 @@ pub async fn parts(env: Env) -> Result<Parts, Error> {
 /// Who hears of what happens here.
 fn audience() -> Audience {
     Audience::of("identity")
+        .holders_of::<tenant::Tenant>("identity.audit.read")
         .seers_of::<unit::Unit>()
         .seers_of::<user::User>()
         .seers_of::<role::Role>()

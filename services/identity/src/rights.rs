@@ -7,7 +7,7 @@ use rapport_kernel::{Ctx, Error, FieldRights, Grants, Scope};
 use crate::permission::EVERYTHING;
 
 /// Fields by kind of record.
-type Fields = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Fields = BTreeMap<String, BTreeSet<String>>;
 
 /// Permissions, less some fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Rights {
         let limited = both(&union(&self.fields), &union(&other.fields));
         let hidden = both(&self.fields.hidden, &other.fields.hidden);
         let locked = without(&limited, &hidden);
-        Self { fields: FieldRights { hidden, locked }, ..self }
+        Self { fields: FieldRights { hidden, locked, ..FieldRights::default() }, ..self }
     }
 
     /// Whether nothing is forbidden.
@@ -125,7 +125,7 @@ mod tests {
         };
         Rights {
             grants: grants.iter().copied().collect(),
-            fields: FieldRights { hidden: fields(hidden), locked: fields(locked) },
+            fields: FieldRights { hidden: fields(hidden), locked: fields(locked), ..FieldRights::default() },
         }
     }
 

@@ -4,7 +4,7 @@ mod built_in;
 mod field_right;
 pub(crate) mod store;
 
-use rapport_kernel::{Ctx, Error, Id, Instant, Kind};
+use rapport_kernel::{Ctx, Error, FieldRights, Id, Instant, Kind};
 use rapport_proto::identity::v1 as pb;
 use rapport_store::{Diff, Etag, Resource, TenantTx, diff, resource::column, resource::column_as, time};
 use serde::Serialize;
@@ -14,7 +14,12 @@ use uuid::Uuid;
 pub(crate) use built_in::BuiltIn;
 use field_right::FieldRight;
 
-use crate::{permission, permission::Permission, regional, request, rights::Rights};
+use crate::{
+    permission,
+    permission::Permission,
+    regional, request,
+    rights::{Fields, Rights},
+};
 
 /// A set of permissions, each with a scope, and of limits on fields.
 #[derive(Clone, Debug, PartialEq, FromRow, Serialize)]
@@ -244,4 +249,9 @@ pub(crate) async fn hold(tx: &mut TenantTx, field: &str, ids: &[Uuid]) -> Result
 /// What these roles allow together.
 pub(crate) fn sum(roles: &[Role]) -> Rights {
     Rights::sum(roles.iter().map(Role::rights))
+}
+
+/// The private fields that whoever has `rights` may read: those that one of these roles hides.
+pub(crate) fn private<'r>(roles: impl Iterator<Item = &'r Role>, rights: &FieldRights) -> Fields {
+    field_right::private(roles.map(|role| field_right::of(&role.field_rights)), rights)
 }

@@ -6,7 +6,7 @@ mod store;
 
 use rapport_kernel::{Ctx, Error, Id, Instant, Principal, Scope, TenantState};
 use rapport_proto::identity::v1 as pb;
-use rapport_store::{Etag, Resource, TenantTx, contact_point, resource::column, time};
+use rapport_store::{Diff, Etag, Resource, TenantTx, contact_point, diff, resource::column, time};
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -234,6 +234,7 @@ async fn create(tx: &mut TenantTx, tenant: &Tenant, administrator: Administrator
         return Err(request::id_is_taken(Tenant::NAME, tenant.id));
     }
     store::register(tx, tenant).await?;
+    tx.emit(tenant, &pb::TenantCreated { tenant: Some(tenant.clone().into()) })?;
     let ctx = tx.ctx().clone();
     let role = role::create_built_in(tx, &ctx)?;
     let Administrator { email, name } = administrator;
@@ -267,12 +268,19 @@ async fn change_state(tx: &mut TenantTx, id: Uuid, etag: Etag, to: TenantState) 
     save(tx, &before, after)
 }
 
-/// Writes a changed tenant. The directory has no events: tenants are no tenant's business.
+/// Writes a changed tenant, and tells of it on the operators' plane.
 fn save(tx: &mut TenantTx, before: &Tenant, after: Tenant) -> Result<Tenant, Error> {
     if after == *before {
         return Ok(after);
     }
     let after = Tenant { version: before.version + 1, update_time: tx.now(), ..after };
+    let Diff { paths, before: was } = diff(&pb::Tenant::from(before.clone()), &after.clone().into());
+    let event = pb::TenantUpdated {
+        tenant: Some(after.clone().into()),
+        before: Some(was),
+        changed_paths: paths.clone(),
+    };
     tx.update(before, &after)?;
+    tx.emit_changed(&after, &event, &paths)?;
     Ok(after)
 }

@@ -44,8 +44,7 @@ async fn of_session(shared: &Shared, clock: &Clock, secret: &str, ip_address: &s
         session: Some(session.id.uuid()),
         ..person.claims(&tx, caller, Some(session.expire_time()))?
     };
-    // As long as an address of either kind may be.
-    let ip_address: String = ip_address.chars().take(45).collect();
+    let ip_address = address(ip_address);
     if session.is_news(now, &ip_address) {
         let tenant = tx.tenant();
         let mut tx = person.writing(shared, tx).await?;
@@ -58,7 +57,7 @@ async fn of_session(shared: &Shared, clock: &Clock, secret: &str, ip_address: &s
 }
 
 /// What an API key is worth: what it was given, of what its user may do now.
-async fn of_key(shared: &Shared, clock: &Clock, secret: &str) -> Result<Claims, Error> {
+async fn of_key(shared: &Shared, clock: &Clock, secret: &str, ip_address: &str) -> Result<Claims, Error> {
     let presented = Presented::read(Purpose::ApiKey, secret).ok_or(Error::Unauthenticated)?;
     if presented.place == operator::PLACE {
         let operator = operator::of_key(&shared.db, &presented).await?.ok_or(Error::Unauthenticated)?;
@@ -80,12 +79,17 @@ async fn of_key(shared: &Shared, clock: &Clock, secret: &str) -> Result<Claims, 
     if key.is_news(now) {
         let tenant = tx.tenant();
         let mut tx = person.writing(shared, tx).await?;
-        api_key::store::touch(tx.conn().await?, tenant, key.id, now).await?;
+        api_key::note_use(&mut tx, &key, (tenant, now), &address(ip_address)).await?;
         tx.finish().await?;
     } else {
         tx.finish().await?;
     }
     Ok(claims)
+}
+
+/// An address, as long as one of either kind may be.
+fn address(text: &str) -> String {
+    text.chars().take(45).collect()
 }
 
 /// Operators belong to no tenant, and no permission of a tenant is theirs.
@@ -128,7 +132,9 @@ impl Person {
         if user.state != State::Active {
             return Err(Error::Unauthenticated);
         }
-        let rights = role::sum(&role::store::of_user(tx, id).await?);
+        let (roles, limiting) = role::store::around_user(tx, id).await?;
+        let mut rights = role::sum(&roles);
+        rights.fields.private = role::private(roles.iter().chain(&limiting), &rights.fields);
         Ok(Self { user, rights, tenant: tenant::profile(tx).await? })
     }
 

@@ -1,4 +1,5 @@
 //! What one does from a terminal, besides `up`.
+pub mod audit;
 mod client;
 pub mod import;
 pub mod migrate;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use rapport::{
     backup,
-    command::{import, migrate, serve, status, tenant, why},
+    command::{audit, import, migrate, serve, status, tenant, why},
     up,
 };
 use rapport_kernel::BoxError;
@@ -42,6 +42,8 @@ enum Command {
     Why(why::Options),
     /// Bring customers in from a CSV file
     Import(import::Options),
+    /// Look whether the log of events is as it was written
+    Audit(audit::Options),
     /// Write the whole installation to one archive, running or not
     Backup(backup::BackupOptions),
     /// Make an installation out of an archive
@@ -98,6 +100,7 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
         Command::Status(options) => status::run(&options).await,
         Command::Why(options) => why::run(&options).await,
         Command::Import(options) => import::run(&options).await,
+        Command::Audit(options) => audit::run(&options, &config).await,
         Command::Backup(options) => backup::backup(&options).await,
         Command::Restore(options) => backup::restore(&options).await,
         Command::Config => {

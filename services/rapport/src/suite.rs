@@ -25,12 +25,13 @@ use rapport_runtime::{
     shutdown::{Shutdown, Stage},
     stack::{Stack, Upstream},
     token::{KeySource, PublicKey, Verifier},
+    witness::{Gathering, Witness},
 };
 use rapport_store::{Db, Options, Sabotage, audit::Audit};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 
-use crate::peers::Peers;
+use crate::{peers::Peers, witnesses};
 
 /// What a process can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +164,8 @@ pub struct Plan {
     pub passwords: Passwords,
     /// How imports are worked on.
     pub imports: rapport_import::Options,
+    /// For how long refusals and reads of private fields are gathered before they are told.
+    pub gathering: Gathering,
     /// For tests: a promise to break.
     pub sabotage: Sabotage,
 }
@@ -181,7 +184,9 @@ impl Suite {
         let events = events(config).await?;
         let source = key_source(peers.clone());
         let verifier = Arc::new(Verifier::new(source, clock.clone()));
-        let stack = Stack::new(config.limits.clone(), verifier, internal.clone(), clock.clone())?;
+        let witness = Witness::new(plan.gathering);
+        let stack = Stack::new(config.limits.clone(), verifier, internal.clone(), clock.clone())?
+            .witnessed(witness.clone());
 
         let mut services = HashMap::new();
         let mut checks: Vec<ReadyCheck> = Vec::new();
@@ -209,6 +214,11 @@ impl Suite {
             return Err("identity runs nowhere: add the role, or set services.identity".into());
         }
         peers.found(reachable.clone());
+        let (identity, time) = (peers.call("identity"), clock.clone());
+        shutdown.run(Stage::Working, |stop| async move {
+            witnesses::tell(witness, identity, time, stop).await;
+            Ok(())
+        });
 
         let health = Health::new(checks);
         for name in services.keys() {

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write as _,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -20,8 +20,10 @@ use rapport_runtime::{
     config::{Config, Database},
     shutdown::{Ending, Stage},
     telemetry,
+    witness::Gathering,
 };
 use rapport_store::{Db, Sabotage, migrate, provision};
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -180,6 +182,7 @@ async fn serve(
         clock: clock.clone(),
         passwords: Passwords::new()?,
         imports: rapport_import::Options::default(),
+        gathering: Gathering::default(),
         sabotage: Sabotage::None,
     })
     .await?;
@@ -200,16 +203,21 @@ async fn database(role: Role, postgres: &Postgres, secrets: &Secrets) -> Result<
     let name = format!("rapport_{}", role.name());
     let password = secrets.database(role.name());
     provision(&postgres.url(), role.name(), &name, &password, &secrets.owner).await?;
-    let url = |user: &str, password: &str| {
-        format!("postgres://{user}:{password}@{}:{}/{name}", Ipv4Addr::LOCALHOST, postgres.port())
-    };
-    let owner_url = url("rapport_owner", &secrets.owner);
-    migrate(&owner_url, migrations).await?;
-    Ok(Some(Database {
-        url: url(&name, &password).into(),
-        owner_url: owner_url.into(),
+    let database = place(role, &postgres.url(), secrets);
+    migrate(database.owner_url.expose_secret(), migrations).await?;
+    Ok(Some(database))
+}
+
+/// Where a role's database is, on the server that has this superuser's URL.
+pub(crate) fn place(role: Role, superuser: &str, secrets: &Secrets) -> Database {
+    let name = format!("rapport_{}", role.name());
+    let server = superuser.split(['@', '/']).nth(3).unwrap_or_default();
+    let url = |user: &str, password: &str| format!("postgres://{user}:{password}@{server}/{name}");
+    Database {
+        url: url(&name, &secrets.database(role.name())).into(),
+        owner_url: url("rapport_owner", &secrets.owner).into(),
         ..Database::default()
-    }))
+    }
 }
 
 /// Makes the first operator, whose key is kept beside the data for `rapport tenant`.

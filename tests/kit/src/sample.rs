@@ -198,6 +198,7 @@ fn text(field: &FieldDescriptor, kind: &str, ids: &Ids) -> Option<String> {
         _ => match field.name() {
             "id" | "ids" => ids.own.as_deref().or_else(|| ids.id(kind))?.to_owned(),
             "email" | "address" | "administrator_email" => format!("{word}@example.com"),
+            "via" => "console".into(),
             "source" => either("erp", "shop"),
             "resource" => "customer".into(),
             "url" => either("https://hooks.example.test/one", "https://hooks.example.test/two"),

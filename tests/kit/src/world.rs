@@ -2,6 +2,7 @@
 use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 
 use rapport::{
@@ -11,7 +12,7 @@ use rapport::{
 use rapport_identity::Passwords;
 use rapport_kernel::Clock;
 use rapport_proto::identity::v1::exchange_credential_request::Credential;
-use rapport_runtime::{config::Config, stack::Upstream};
+use rapport_runtime::{config::Config, stack::Upstream, witness::Gathering};
 use rapport_store::Sabotage;
 use secrecy::ExposeSecret as _;
 use tokio::sync::OnceCell;
@@ -37,6 +38,9 @@ pub struct Options {
     pub config: Config,
     /// How imports are worked on.
     pub imports: rapport_import::Options,
+    /// For how long refusals and reads of private fields are gathered: longer than any test, unless one is about what is then
+    /// told by itself.
+    pub gathering: Gathering,
     /// A promise to break, to see that a proof notices.
     pub sabotage: Sabotage,
 }
@@ -53,6 +57,7 @@ impl Default for Options {
             roles: BTreeSet::from(Role::ALL),
             config,
             imports: rapport_import::Options::default(),
+            gathering: Gathering { refusals: Duration::from_hours(1), reads: Duration::from_hours(1) },
             sabotage: Sabotage::None,
         }
     }
@@ -84,7 +89,7 @@ impl World {
 
     /// Starts the suite on databases that are there already, or makes them.
     pub async fn on(databases: Databases, options: Options) -> Self {
-        let Options { clock, roles, mut config, imports, sabotage } = options;
+        let Options { clock, roles, mut config, imports, gathering, sabotage } = options;
         for role in &roles {
             if config.databases.contains_key(role.name()) {
                 continue;
@@ -116,6 +121,7 @@ impl World {
             // Weak and quick: tests sign in more often than people do.
             passwords: Passwords::with(1_024, 1, 2).unwrap(),
             imports,
+            gathering,
             sabotage,
         })
         .await

@@ -20,10 +20,6 @@ const SILENT: &[(&str, &str)] = &[
     ("ExchangeCredential", "a token is no change"),
     ("RevokeSession", "sessions are their owner's own; that they begin is told"),
     ("SignOut", "sessions are their owner's own; that they begin is told"),
-    ("DeleteTenant", "the directory has no events: tenants are no tenant's business"),
-    ("ResumeTenant", "the directory has no events: tenants are no tenant's business"),
-    ("SuspendTenant", "the directory has no events: tenants are no tenant's business"),
-    ("UpdateTenant", "the directory has no events: tenants are no tenant's business"),
 ];
 
 /// Methods after which a worker goes on with the record at once, so that its version moves on by itself.

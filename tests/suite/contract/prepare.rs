@@ -29,6 +29,7 @@ enum Need {
 const NEEDS: &[(&str, Need, &str)] = &[
     ("ReactivateUser", Need::Calls(&["DeactivateUser"]), "whoever has access needs none"),
     ("ResumeTenant", Need::Calls(&["SuspendTenant"]), "a tenant that is served needs no resuming"),
+    ("EraseCustomer", Need::Calls(&["DeleteCustomer"]), "only what was deleted is erased"),
     ("UndeleteCustomer", Need::Calls(&["DeleteCustomer"]), "only what was deleted comes back"),
     ("UndeleteField", Need::Calls(&["DeleteField"]), "only what was archived comes back"),
     ("UnshareCustomer", Need::Calls(&["ShareCustomer"]), "only what was given is taken back"),

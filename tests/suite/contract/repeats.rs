@@ -18,6 +18,7 @@ const WITHOUT: &[(&str, &str)] = &[
     ("ChangePassword", "the password so far is another one after the first"),
     ("DryRunImport", "an import that is being checked is not checked again"),
     ("ExchangeCredential", "makes a token and changes nothing"),
+    ("RecordAccess", "an observation that is told twice is better than one that is lost"),
     ("RevokeSession", "a session that has ended is not found"),
     ("SignIn", "each sign-in is a session of its own"),
     ("SignOut", "a session that has ended stays so"),

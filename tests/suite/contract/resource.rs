@@ -10,6 +10,7 @@ const NOT_STANDARD: &[(&str, &str)] = &[
     ("events.log", "a log is written by nobody and read by services"),
     ("events.parked_item", "what is parked is parked by Rapport"),
     ("events.status", "how events fare is no record"),
+    ("identity.audit", "what is observed is told of those who were observed"),
     ("identity.session", "a session is made by signing in and is its owner's alone"),
     ("identity.token", "a token is no record"),
 ];

@@ -46,6 +46,8 @@ impl Stage {
             let (id, _) = stage.make(&resource).await;
             stage.others.of.insert(resource.kind, id);
         }
+        // What is told of a tenant's people and keys is told in their tenant.
+        stage.others.of.insert("identity.tenant".into(), stage.tenant.id.clone());
         stage
     }
 

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Customer, User,
     batch::{self, Op},
-    search,
+    erase, search,
 };
 
 /// Serves `CustomerService`.
@@ -130,6 +130,20 @@ impl CustomerService for CustomerApi {
         Ok(tx.commit(seen).await?)
     }
 
+    async fn erase_customer(
+        &self,
+        request: Request<pb::EraseCustomerRequest>,
+    ) -> Result<Response<pb::Customer>, Status> {
+        let (ctx, r) = Ctx::open(request)?;
+        let id = Id::<Customer>::parse("id", &r.id)?;
+        let etag = Etag::parse("etag", &r.etag)?;
+        rapport_events::settled(&self.db, &ctx, Customer::KIND, id.uuid()).await?;
+        let mut tx = self.db.begin(&ctx).await?;
+        let customer = erase::erase(&mut tx, id, etag).await?;
+        let seen = customer.seen_by(&tx);
+        Ok(tx.commit(seen).await?)
+    }
+
     async fn batch_customers(
         &self,
         request: Request<pb::BatchCustomersRequest>,
@@ -202,6 +216,9 @@ async fn undelete(tx: &mut TenantTx, id: Id<Customer>, etag: Etag) -> Result<Cus
     etag.matches(&before)?;
     if before.delete_time.is_none() {
         return Err(Error::rule("NOT_DELETED", format!("customer `{id}` is not deleted")));
+    }
+    if before.erase_time.is_some() {
+        return Err(Error::rule("CUSTOMER_ERASED", format!("customer `{id}` was erased, and stays so")));
     }
     let after = before.followed_by(tx.ctx(), Customer { delete_time: None, ..before.clone() });
     if let Some(error) = tx.conflicts(&[&after], &[]).await?.into_iter().flatten().next() {

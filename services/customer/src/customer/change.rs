@@ -38,6 +38,7 @@ impl Customer {
             create_time: now,
             update_time: now,
             delete_time: None,
+            erase_time: None,
         };
         customer.check()?;
         Ok(customer)
@@ -100,7 +101,7 @@ impl Customer {
             "type" => return Err(Error::invalid("type", "cannot be changed")),
             custom if custom.starts_with("attributes.") => {}
             // Whoever sends a whole record back sends these along (AIP-203).
-            "id" | "etag" | "create_time" | "update_time" | "delete_time" => {}
+            "id" | "etag" | "create_time" | "update_time" | "delete_time" | "erase_time" => {}
             other => {
                 return Err(Error::invalid(
                     "update_mask",

@@ -55,6 +55,7 @@ impl Customer {
             create_time: Some(time::to_proto(customer.create_time)),
             update_time: Some(time::to_proto(customer.update_time)),
             delete_time: customer.delete_time.map(time::to_proto),
+            erase_time: customer.erase_time.map(time::to_proto),
         }
     }
 }

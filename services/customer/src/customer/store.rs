@@ -6,6 +6,7 @@ use rapport_store::{
     resource::{CURRENCY_PLACES, column, column_as},
 };
 use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Customer, search};
@@ -16,7 +17,8 @@ impl Resource for Customer {
     const TABLE: &'static str = "customers";
     const COLUMNS: &'static str = "id, version, type, display_name, status, kind, owner_id, unit_id, phones, emails, \
                                    addresses, industry, headcount, revenue_minor, revenue_currency, founding_date, \
-                                   birth_date, tags, attributes, external_ids, create_time, update_time, delete_time";
+                                   birth_date, tags, attributes, external_ids, create_time, update_time, delete_time, \
+                                   erase_time";
     const OWNER: Option<&'static str> = Some("owner_id");
     const UNIT: Option<&'static str> = Some("unit_id");
     const READ: &'static str = "customer.customers.read";
@@ -119,4 +121,10 @@ pub(super) fn update(tx: &mut TenantTx, before: &Customer, after: &Customer) -> 
         tx.side_insert(SEARCH, &row)?;
     }
     Ok(())
+}
+
+/// Collects an erased customer, which nothing finds any more.
+pub(super) fn erase(tx: &mut TenantTx, before: &Customer, after: &Customer) -> Result<(), Error> {
+    tx.update(before, after)?;
+    tx.side_delete(SEARCH, &json!({"record_id": after.uuid()}))
 }

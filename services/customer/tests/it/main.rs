@@ -4,6 +4,8 @@ mod batch;
 #[cfg(test)]
 mod database;
 #[cfg(test)]
+mod erase;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod fields;

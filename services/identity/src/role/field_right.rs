@@ -4,6 +4,8 @@ use rapport_kernel::{Error, FieldRights, cut};
 use rapport_proto::{POOL, identity::v1 as pb};
 use serde::{Deserialize, Serialize};
 
+use crate::rights::Fields;
+
 /// Characters that the limits of a role may have together: they travel in every token of the people who have it.
 const MOST: usize = 4_000;
 
@@ -89,6 +91,21 @@ pub(super) fn of(rights: &[FieldRight]) -> FieldRights {
     fields
 }
 
+/// What is hidden by one of these limits, and not by `own`: each field, or `*` where a token has no room for so many.
+pub(super) fn private(limits: impl Iterator<Item = FieldRights>, own: &FieldRights) -> Fields {
+    let mut private = Fields::new();
+    for (kind, fields) in limits.flat_map(|limits| limits.hidden) {
+        let open: Vec<_> = fields.into_iter().filter(|field| own.may_read(&kind, field)).collect();
+        if !open.is_empty() {
+            private.entry(kind).or_default().extend(open);
+        }
+    }
+    if private.values().flatten().map(|field| field.len() + 3).sum::<usize>() > MOST {
+        private.values_mut().for_each(|fields| *fields = ["*".to_owned()].into());
+    }
+    private
+}
+
 /// The message of a kind of record.
 fn message(kind: &str) -> Option<MessageDescriptor> {
     let option = POOL.get_extension_by_name("rapport.options.v1.resource")?;
@@ -127,6 +144,26 @@ mod tests {
         assert!(!fields.may_read("customer.customer", "revenue"));
         assert!(fields.may_read("customer.customer", "attributes.monthlyCharges"));
         assert!(!fields.may_write("customer.customer", "attributes.monthlyCharges"));
+    }
+
+    #[test]
+    fn private_is_what_somebody_elses_role_hides() {
+        let hides = |fields: &[&str]| {
+            let rights: Vec<_> =
+                fields.iter().map(|field| right("customer.customer", field, pb::FieldAccess::None)).collect();
+            of(&parse(&rights).unwrap())
+        };
+        let all = || [hides(&["revenue", "tags"]), hides(&["industry"]), hides(&[])].into_iter();
+        let private = private(all(), &hides(&["tags"]));
+        let fields: Vec<_> = private["customer.customer"].iter().map(String::as_str).collect();
+        assert_eq!(fields, ["industry", "revenue"]);
+        assert!(super::private(all(), &hides(&["revenue", "tags", "industry"])).is_empty());
+        let many = |from: usize| {
+            let names: Vec<_> = (from..from + 150).map(|n| format!("attributes.field{n:04}")).collect();
+            hides(&names.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let private = super::private([many(0), many(200)].into_iter(), &FieldRights::default());
+        assert_eq!(private["customer.customer"], ["*".to_owned()].into());
     }
 
     #[test]

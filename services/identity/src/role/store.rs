@@ -2,6 +2,7 @@
 use rapport_kernel::{Error, Id};
 use rapport_store::{Side, TenantTx, database};
 use serde_json::json;
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::Role;
@@ -61,6 +62,33 @@ pub(crate) async fn of_user(tx: &mut TenantTx, user: Id<User>) -> Result<Vec<Rol
     .fetch_all(tx.conn().await?)
     .await
     .map_err(database)
+}
+
+/// A role, and whether somebody has it.
+#[derive(FromRow)]
+struct Around {
+    #[sqlx(flatten)]
+    role: Role,
+    held: bool,
+}
+
+/// The roles of a user, and the others that limit fields.
+pub(crate) async fn around_user(tx: &mut TenantTx, user: Id<User>) -> Result<(Vec<Role>, Vec<Role>), Error> {
+    let tenant = tx.tenant();
+    let roles: Vec<Around> = sqlx::query_as(
+        "SELECT r.id, r.version, r.display_name, r.description, r.permissions, r.field_rights, r.built_in,
+           r.create_time, r.update_time, r.id = ANY(u.roles) AS held
+         FROM users u JOIN roles r ON r.tenant_id = u.tenant_id AND (r.id = ANY(u.roles) OR r.field_rights <> '[]')
+         WHERE u.tenant_id = $1 AND u.id = $2 ORDER BY r.id",
+    )
+    .bind(tenant)
+    .bind(user)
+    .fetch_all(tx.conn().await?)
+    .await
+    .map_err(database)?;
+    let (held, others): (Vec<_>, Vec<_>) = roles.into_iter().partition(|around| around.held);
+    let roles = |around: Vec<Around>| around.into_iter().map(|around| around.role).collect();
+    Ok((roles(held), roles(others)))
 }
 
 /// The administrator's role.

@@ -1,10 +1,11 @@
 //! Writing what signing in and calling leave behind, also in a tenant that is only read for now: its people sign in to read.
 //! The store makes such a tenant's transactions read-only, so there the platform's role writes, which the same policies bind
 //! to the tenant, and nothing is told.
-use rapport_kernel::{Ctx, Error, TenantState};
+use rapport_kernel::{Ctx, Error, Principal, TenantState, Via};
 use rapport_proto::Event;
 use rapport_store::{Db, OpenTx, Resource, TenantTx, database};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 /// A transaction that writes in one tenant, whatever its state.
 pub(crate) enum Writing {
@@ -34,6 +35,22 @@ impl Writing {
         match self {
             Self::Told(tx) => tx.conn().await,
             Self::Untold(tx) => tx.conn(),
+        }
+    }
+
+    /// Whatever is told from here on was done by this caller.
+    pub(crate) async fn act_as(
+        &mut self,
+        principal: Principal,
+        on_behalf_of: Option<Uuid>,
+        via: Via,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Told(tx) => {
+                let ctx = Ctx { principal, on_behalf_of, via, ..tx.ctx().clone() };
+                tx.follow(ctx).await
+            }
+            Self::Untold(_) => Ok(()),
         }
     }
 

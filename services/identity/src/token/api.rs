@@ -26,7 +26,7 @@ impl TokenService for Tokens {
             Some(Credential::SessionToken(secret)) => {
                 of_session(&self.0, &ctx.clock, secret, &r.ip_address).await?
             }
-            Some(Credential::ApiKey(secret)) => of_key(&self.0, &ctx.clock, secret).await?,
+            Some(Credential::ApiKey(secret)) => of_key(&self.0, &ctx.clock, secret, &r.ip_address).await?,
             None => return Err(Error::invalid("credential", "is missing").into()),
         };
         let key = self.0.keys.current(&self.0.db, &ctx.clock).await?;

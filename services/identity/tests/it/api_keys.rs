@@ -44,7 +44,8 @@ async fn a_key_opens_what_its_creator_may_do_and_is_kept_hashed() {
     assert!(read.last_use_time.is_some());
 
     let events = acme.events_since(before).await;
-    assert_eq!(events.iter().map(|event| event.subject.as_str()).collect::<Vec<_>>(), ["api_key.created.v1"]);
+    let told: Vec<_> = events.iter().map(|event| event.subject.as_str()).collect();
+    assert_eq!(told, ["api_key.created.v1", "api_key.used.v1"]);
     let secret = key.rsplit('_').next().unwrap().as_bytes();
     assert!(!events[0].payload.windows(secret.len()).any(|part| part == secret));
     let kept: String = sqlx::query_scalar("SELECT row_to_json(k)::text FROM api_keys k")

@@ -1,9 +1,9 @@
 //! Who calls identity, and what comes back.
 use rapport_proto::identity::v1::{
-    self as pb, api_key_service_client::ApiKeyServiceClient, role_service_client::RoleServiceClient,
-    session_service_client::SessionServiceClient, tenant_service_client::TenantServiceClient,
-    token_service_client::TokenServiceClient, unit_service_client::UnitServiceClient,
-    user_service_client::UserServiceClient,
+    self as pb, api_key_service_client::ApiKeyServiceClient, audit_service_client::AuditServiceClient,
+    role_service_client::RoleServiceClient, session_service_client::SessionServiceClient,
+    tenant_service_client::TenantServiceClient, token_service_client::TokenServiceClient,
+    unit_service_client::UnitServiceClient, user_service_client::UserServiceClient,
 };
 use rapport_runtime::stack::Upstream;
 use tonic::{
@@ -43,6 +43,9 @@ impl Caller {
         Self(InterceptedService::new(upstream, Headers(metadata)))
     }
 
+    pub(crate) fn audit(&self) -> AuditServiceClient<Called> {
+        AuditServiceClient::new(self.0.clone())
+    }
     pub(crate) fn tenants(&self) -> TenantServiceClient<Called> {
         TenantServiceClient::new(self.0.clone())
     }

@@ -76,7 +76,9 @@ async fn a_tenant_begins_with_its_roles_and_an_invited_administrator() {
 
     let events = world.events(acme.id.parse().unwrap()).await;
     let told: Vec<_> = events.iter().map(|event| event.subject.as_str()).collect();
-    assert_eq!(told, [["role.created.v1"; 6].as_slice(), &["user.invited.v1"]].concat());
+    let roles = ["role.created.v1"; 6];
+    assert_eq!(told, [&["tenant.created.v1"], roles.as_slice(), &["user.invited.v1"]].concat());
+    assert_eq!(events[0].message::<pb::TenantCreated>().tenant.unwrap(), acme);
     assert!(events.iter().all(|event| event.principal.starts_with("identity.operator/")));
     let boss = world.accept(&created.invitation_token, PASSWORD).await.unwrap();
     assert_eq!((boss.email.as_str(), boss.display_name.as_str()), ("boss@example.com", "王芳"));

@@ -6,6 +6,7 @@ pub mod consume;
 mod copies;
 pub mod digest;
 mod directory;
+mod erase;
 mod feed;
 mod fresh;
 mod lead;
@@ -31,6 +32,7 @@ use rapport_store::audit::Audit;
 pub use api::LogApi;
 pub use copies::{Copies, Facts};
 pub use directory::directory;
+pub use erase::{erase, settled};
 pub use feed::{Audience, Feed};
 pub use lead::{Log, Settings};
 pub use parked::ParkedItem;
@@ -38,7 +40,7 @@ pub use reactions::{Answer, Event, Reactions, Verdict};
 pub use restore::align_restored;
 pub use retention::Keep;
 pub use service::Events;
-pub use verify::{Verified, verify};
+pub use verify::{Verified, verify, verify_telling};
 pub use webhooks::Webhook;
 
 /// What the database of every service may have for events, beside what it had.
@@ -65,6 +67,8 @@ pub fn audit(audit: Audit) -> Audit {
         "webhooks_any",
         "parked_by_tenant",
         "webhooks_failing",
+        "erase",
+        "waits",
     ];
     let audit = tables.into_iter().chain(heard).fold(audit, Audit::platform);
     functions
@@ -85,5 +89,8 @@ pub const REACTIONS: rapport_store::Step =
 /// The step after that: queues, timers, what is parked, the ledger.
 pub const WORK: rapport_store::Step = (420, "work", include_str!("../migrations/0420_work.sql"));
 
-/// The last one: webhooks.
+/// The one after that: webhooks.
 pub const WEBHOOKS: rapport_store::Step = (430, "webhooks", include_str!("../migrations/0430_webhooks.sql"));
+
+/// The last one: erasing.
+pub const ERASE: rapport_store::Step = (440, "erase", include_str!("../migrations/0440_erase.sql"));

@@ -5,7 +5,7 @@ use futures::TryStreamExt as _;
 use rapport_kernel::{Date, Error};
 use rapport_store::{Db, database};
 use sha2::{Digest as _, Sha256};
-use sqlx::{AssertSqlSafe, FromRow, PgConnection};
+use sqlx::{AssertSqlSafe, Executor as _, FromRow, PgConnection};
 
 use crate::{
     digest::{self, Digest},
@@ -36,12 +36,26 @@ struct Proven {
 /// The most faults that are told one by one.
 const TOLD: usize = 100;
 
-/// Reads the whole log and computes its chains anew.
+/// As of one moment, also while the log grows: it is locked first against days being dropped, which are then dropped later. It
+/// takes as long as it takes.
+const BEGIN: &str = "SET statement_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                     LOCK TABLE platform.event_log IN ACCESS SHARE MODE";
+
+/// Reads the whole log, as it is at this moment, and computes its chains anew.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn verify(db: &Db) -> Result<Verified, Error> {
+    verify_telling(db, |_| {}).await
+}
+
+/// The same, telling at each line how many were read.
+///
+/// # Errors
+/// When the database fails.
+pub async fn verify_telling(db: &Db, mut tell: impl FnMut(u64)) -> Result<Verified, Error> {
     let mut session = db.session().await?;
+    session.execute(BEGIN).await.map_err(database)?;
     let mut verified = Verified::default();
     let (mut chains, complete_after) = dropped(&mut session).await?;
     let (mut number, mut parts) = (None, BTreeMap::<i16, i64>::new());
@@ -58,6 +72,7 @@ pub async fn verify(db: &Db) -> Result<Verified, Error> {
         while let Some(proven) = lines.try_next().await.map_err(database)? {
             let Proven { line, retention, payload_digest, link } = proven;
             verified.lines += 1;
+            tell(verified.lines);
             // Of days of which some class was dropped, only the chains are whole.
             if complete_after.is_some_and(|dropped| day <= dropped) {
                 (number, _) = (None, parts.clear());

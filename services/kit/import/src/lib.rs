@@ -8,6 +8,7 @@ mod dialect;
 mod download;
 mod engine;
 mod feed;
+mod forget;
 mod header;
 mod import;
 mod importable;
@@ -31,6 +32,7 @@ use rapport_store::audit::Audit;
 
 pub use download::Pieces;
 pub use engine::{Imports, Options};
+pub use forget::forget_record;
 pub use import::{Column, FileInfo, Import, Progress};
 pub use importable::{EXTERNAL_ID, ExistingPolicy, Importable, Outcome, Problem, Target, Undo, Written};
 pub use mapping::{Mapping, Origin};

@@ -90,7 +90,7 @@ impl fmt::Display for Principal {
 }
 
 /// Through what a call came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Via {
     /// The web console, by a browser session.
     Console,
@@ -202,6 +202,15 @@ pub struct FieldRights {
     pub hidden: BTreeMap<String, BTreeSet<String>>,
     /// Read, not written.
     pub locked: BTreeMap<String, BTreeSet<String>>,
+    /// Hidden from others of the tenant, not from this caller: that they are read is told. `*` stands for each field of a kind
+    /// where there are too many.
+    pub private: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Is told which private fields a call reads.
+pub trait Reads: fmt::Debug + Send + Sync {
+    /// The caller gets a record of this kind, of which these fields are private.
+    fn note(&self, kind: &str, fields: &BTreeSet<String>);
 }
 
 impl FieldRights {
@@ -215,7 +224,7 @@ impl FieldRights {
         self.may_read(kind, field) && !self.locked.get(kind).is_some_and(|fields| fields.contains(field))
     }
 
-    /// Whether nothing is limited.
+    /// Whether nothing is limited for this caller.
     pub fn is_empty(&self) -> bool {
         self.hidden.is_empty() && self.locked.is_empty()
     }
@@ -265,6 +274,8 @@ pub struct Ctx {
     pub cause: Option<Uuid>,
     /// The trace that this call is part of, as a W3C `traceparent`.
     pub trace: Option<Arc<str>>,
+    /// Who is told that private fields are read, where this caller may read any.
+    pub reads: Option<Arc<dyn Reads>>,
     /// The clock.
     pub clock: Clock,
 }
@@ -288,6 +299,7 @@ impl Ctx {
             request_id: None,
             cause: None,
             trace: None,
+            reads: None,
             clock,
         }
     }
@@ -315,6 +327,15 @@ impl Ctx {
             Principal::User(id) => Some(id),
             _ => None,
         })
+    }
+
+    /// Notes that the caller gets a record of this kind, with whatever of it is private.
+    pub fn note_read(&self, kind: &str) {
+        if let Some(reads) = &self.reads
+            && let Some(fields) = self.field_rights.private.get(kind)
+        {
+            reads.note(kind, fields);
+        }
     }
 
     /// The same call for another of the caller's permissions.

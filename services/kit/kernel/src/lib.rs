@@ -10,7 +10,7 @@ mod time;
 mod wording;
 
 pub use clock::Clock;
-pub use ctx::{Ctx, FieldRights, Grants, Principal, RequestId, Scope, Tenant, TenantState, Via};
+pub use ctx::{Ctx, FieldRights, Grants, Principal, Reads, RequestId, Scope, Tenant, TenantState, Via};
 pub use error::{BoxError, Error, Violation};
 pub use id::Id;
 pub use money::{Decimal, Money, decimal};

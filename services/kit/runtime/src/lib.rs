@@ -11,3 +11,4 @@ pub mod stack;
 pub mod telemetry;
 pub mod token;
 pub mod validate;
+pub mod witness;

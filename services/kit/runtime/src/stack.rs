@@ -13,6 +13,7 @@ use crate::{
     },
     token::Verifier,
     validate::Rules,
+    witness::Witness,
 };
 
 /// A service to call, in this process or another. It can be cloned, called directly, and given to a generated client;
@@ -27,6 +28,7 @@ pub struct Stack {
     internal_secret: Option<SecretString>,
     clock: Clock,
     rules: Arc<Rules>,
+    witness: Option<Witness>,
 }
 
 impl Stack {
@@ -42,7 +44,14 @@ impl Stack {
         clock: Clock,
     ) -> Result<Self, BoxError> {
         let rules = Rules::compile(rapport_proto::methods().map(rapport_proto::Method::input))?;
-        Ok(Self { limits, verifier, internal_secret, clock, rules: Arc::new(rules) })
+        Ok(Self { limits, verifier, internal_secret, clock, rules: Arc::new(rules), witness: None })
+    }
+
+    /// Has this witness look at every call.
+    #[must_use]
+    pub fn witnessed(mut self, witness: Witness) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// Puts the layers around the routes of one service. `pool_size` is the number of its database connections: unless
@@ -63,7 +72,7 @@ impl Stack {
                 internal_secret: self.internal_secret.clone(),
                 clock: self.clock.clone(),
             }))
-            .layer(around(Permit))
+            .layer(around(Permit { witness: self.witness.clone() }))
             .layer(around(Read::new(limits.body_bytes, limits.buffered_bytes)))
             .layer(around(Fair::new(
                 running,

@@ -27,15 +27,28 @@ pub fn kind_of(message: &DynamicMessage) -> Option<&'static str> {
     KINDS.get(message.descriptor().full_name()).map(String::as_str)
 }
 
-/// The message without the fields of `kind` that are hidden from the caller. Costs nothing where nothing is hidden. A message
-/// that is not of the contract comes out empty: it cannot be known what is in it.
+/// The message without the fields of `kind` that are hidden from the caller, who is noted to have got what of the others is
+/// private. Costs nothing where nothing is hidden from anybody. A message that is not of the contract comes out empty: it cannot
+/// be known what is in it.
 pub fn redact<M: Message + Name + Default>(ctx: &Ctx, kind: &str, message: M) -> M {
+    ctx.note_read(kind);
     if !ctx.field_rights.hidden.contains_key(kind) {
         return message;
     }
     let Some(mut open) = dynamic(&message) else { return M::default() };
     clear(&ctx.field_rights, kind, &mut open);
     open.transcode_to().unwrap_or_default()
+}
+
+/// Whether messages of a type have records of this kind in them.
+pub fn tells_of(r#type: &str, kind: &str) -> bool {
+    let is_one = |field: prost_reflect::FieldDescriptor| match field.kind() {
+        prost_reflect::Kind::Message(inner) => {
+            KINDS.get(inner.full_name()).is_some_and(|known| known == kind)
+        }
+        _ => false,
+    };
+    POOL.get_message_by_name(r#type).is_some_and(|message| message.fields().any(is_one))
 }
 
 /// Leaves out the same of every record inside a message, and of the paths that it says have changed.

@@ -91,7 +91,8 @@ impl RunAs {
             via,
             scope: scope(&self.scope)?,
             grants: grants.into(),
-            field_rights: FieldRights { hidden: self.hidden, locked: self.locked }.into(),
+            field_rights: FieldRights { hidden: self.hidden, locked: self.locked, ..FieldRights::default() }
+                .into(),
             locale: self.locale.into(),
             time_zone: self.time_zone.into(),
             phone_region: self.phone_region.into(),

@@ -7,6 +7,7 @@ use rapport_runtime::{
     config::Config,
     shutdown::{Ending, Stage},
     telemetry,
+    witness::Gathering,
 };
 use rapport_store::Sabotage;
 
@@ -42,6 +43,7 @@ pub async fn serve(options: &Options, config: Config) -> Result<(), BoxError> {
         clock: Clock::system(),
         passwords: Passwords::new()?,
         imports: rapport_import::Options::default(),
+        gathering: Gathering::default(),
         sabotage: Sabotage::None,
     })
     .await?;

@@ -1,5 +1,7 @@
 //! The binary as a person uses it: real processes with private servers.
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod dashboards;

@@ -4,7 +4,7 @@ use prost_reflect::DynamicMessage;
 use prost_types::Any;
 use rapport_kernel::{Ctx, Error};
 use rapport_proto::{POOL, events::v1 as pb};
-use rapport_store::{mask::may_read, redact_inside, time};
+use rapport_store::{mask::may_read, redact_inside, tells_of, time};
 
 use super::Audience;
 use crate::log::Line;
@@ -34,6 +34,16 @@ pub(super) fn encode(audience: &Audience, ctx: &Ctx, line: &Line) -> Result<Opti
         time: Some(time::to_proto(line.time)),
         trace: line.trace.clone().unwrap_or_default(),
     }))
+}
+
+/// Notes that this caller got a line, with whatever of its record is private.
+pub(super) fn note_read(audience: &Audience, ctx: &Ctx, line: &Line) {
+    if let Some(kind) = audience.kind(&line.resource)
+        && line.payload.is_some()
+        && tells_of(&line.r#type, kind)
+    {
+        ctx.note_read(kind);
+    }
 }
 
 /// A payload without hidden fields. It stays as it was written where nothing is hidden, whatever later versions put in.

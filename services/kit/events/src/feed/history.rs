@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Feed,
-    encode::{encode, open},
+    encode::{encode, note_read, open},
 };
 use crate::log;
 
@@ -69,6 +69,7 @@ impl Feed {
         for line in lines.iter().filter(|line| self.audience.hears(ctx, line)) {
             any = true;
             if let Some(event) = encode(&self.audience, ctx, line)? {
+                note_read(&self.audience, ctx, line);
                 let changes = changes(&event)?;
                 entries.push(pb::HistoryEntry { event: Some(event), changes });
             }

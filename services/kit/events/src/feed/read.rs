@@ -5,7 +5,11 @@ use rapport_kernel::{Ctx, Error, RecordName};
 use rapport_proto::events::v1 as pb;
 use uuid::Uuid;
 
-use super::{Feed, encode::encode, wanted::Wanted};
+use super::{
+    Feed,
+    encode::{encode, note_read},
+    wanted::Wanted,
+};
 use crate::log::{self, Line};
 
 /// Lines that are looked through for one page at most, so that a page comes soon also where little is wanted.
@@ -161,8 +165,11 @@ impl Feed {
         if !self.audience.hears(ctx, line) || !seen.has(line) {
             return Ok(None);
         }
-        let event = encode(&self.audience, ctx, line)?;
-        Ok(event.filter(|event| wanted.wants(line, event)))
+        let event = encode(&self.audience, ctx, line)?.filter(|event| wanted.wants(line, event));
+        if event.is_some() {
+            note_read(&self.audience, ctx, line);
+        }
+        Ok(event)
     }
 }
 

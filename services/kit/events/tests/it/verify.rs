@@ -69,3 +69,16 @@ async fn any_change_of_the_log_shows_and_erasing_leaves_it_whole() {
     }
     assert_eq!(verify(&world.db).await.unwrap().faults, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_grows_is_verified_as_it_was_at_one_moment() {
+    let world = World::new().await;
+    let log = Kept::keep(world.service_log());
+    let ctx = world.tenant();
+    for _ in 0..30 {
+        let (_, verified) = tokio::join!(create(&world.db, &ctx, &["a", "b", "c"]), verify(&world.db));
+        assert_eq!(verified.unwrap().faults, Vec::<String>::new());
+    }
+    world.settled().await;
+    log.end().await;
+}

@@ -35,6 +35,7 @@ const STEPS: &[Step] = &[
     rapport_events::REACTIONS,
     rapport_events::WORK,
     rapport_events::WEBHOOKS,
+    rapport_events::ERASE,
     (1000, "notes", note::MIGRATION),
 ];
 

@@ -1,28 +1,63 @@
 //! Who may call what, from the contract. A method that the contract does not name, or does not say who may call, is
 //! refused; and who is not signed in learns nothing but that.
-use rapport_kernel::{Ctx, Error, Principal, Scope, TenantState};
+use std::sync::Arc;
+
+use rapport_kernel::{Ctx, Error, Principal, Reads, Scope, TenantState};
 use rapport_proto::{Access, Method, Rule};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Next, Request, Response, Step, method, refuse};
+use crate::witness::{Watched, Witness};
 
 #[derive(Clone)]
-pub(crate) struct Permit;
+pub(crate) struct Permit {
+    /// Who sees that a caller of a tenant is refused, here or by the handler, and which private fields they read.
+    pub(crate) witness: Option<Witness>,
+}
+
+/// The address that a call came from, as the gateway says.
+const CLIENT_IP: &str = "rapport-client-ip";
 
 impl Step for Permit {
     async fn run(&self, mut request: Request, next: impl Next) -> Response {
         let method = method(&request);
+        let address = request.headers().get(CLIENT_IP).cloned();
         let Some(ctx) = request.extensions_mut().get_mut::<Ctx>() else {
             return refuse(Error::Unauthenticated);
         };
+        let watched = self.witness.as_ref().zip(method);
+        let watched = watched.and_then(|(witness, method)| Watched::new(witness, ctx, method, address));
         match permit(method, ctx) {
             Ok(scope) => {
                 ctx.scope = scope;
-                next.run(request).await
+                if !ctx.field_rights.private.is_empty() {
+                    ctx.reads = watched.clone().map(|watched| Arc::new(watched) as Arc<dyn Reads>);
+                }
+                let response = next.run(request).await;
+                if let Some(watched) = &watched
+                    && let Some(status) = denied(&response)
+                {
+                    watched.refused(status.message());
+                }
+                response
             }
-            Err(status) => refuse(status),
+            Err(status) => {
+                if let Some(watched) = watched.filter(|_| status.code() == Code::PermissionDenied) {
+                    watched.refused(status.message());
+                }
+                refuse(status)
+            }
         }
     }
+}
+
+/// The status of a response that says that the caller may not.
+fn denied(response: &Response) -> Option<Status> {
+    let code = response.headers().get(Status::GRPC_STATUS)?;
+    if Code::from_bytes(code.as_bytes()) != Code::PermissionDenied {
+        return None;
+    }
+    Status::from_header_map(response.headers())
 }
 
 /// In which scope the call may be made.
@@ -85,7 +120,6 @@ fn served(ctx: &Ctx, method: &Method) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use rapport_kernel::{Clock, Grants, Id};
-    use tonic::Code;
     use uuid::Uuid;
 
     use super::*;

@@ -64,6 +64,7 @@ impl Claims {
             request_id: None,
             cause: None,
             trace: None,
+            reads: None,
             clock,
         }
     }
@@ -89,6 +90,7 @@ impl Claims {
             gr: grants,
             hid: self.field_rights.hidden.clone(),
             lck: self.field_rights.locked.clone(),
+            prv: self.field_rights.private.clone(),
             loc: self.locale.clone(),
             tz: self.time_zone.clone(),
             tel: self.phone_region.clone(),
@@ -115,7 +117,7 @@ impl Claims {
             on_behalf_of: wire.obo,
             via: Via::parse(&wire.via)?,
             grants,
-            field_rights: FieldRights { hidden: wire.hid, locked: wire.lck },
+            field_rights: FieldRights { hidden: wire.hid, locked: wire.lck, private: wire.prv },
             locale: wire.loc,
             time_zone: wire.tz,
             phone_region: wire.tel,
@@ -171,6 +173,9 @@ struct Wire {
     /// Locked fields by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     lck: BTreeMap<String, BTreeSet<String>>,
+    /// Private fields by kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    prv: BTreeMap<String, BTreeSet<String>>,
     /// Locale.
     loc: String,
     /// Time zone.

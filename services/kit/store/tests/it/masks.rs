@@ -31,7 +31,11 @@ fn limited(hidden: &[&str], locked: &[&str]) -> Ctx {
         [(KIND.to_owned(), names.iter().map(ToString::to_string).collect())].into_iter().collect()
     };
     Ctx {
-        field_rights: std::sync::Arc::new(FieldRights { hidden: of(hidden), locked: of(locked) }),
+        field_rights: std::sync::Arc::new(FieldRights {
+            hidden: of(hidden),
+            locked: of(locked),
+            ..FieldRights::default()
+        }),
         ..boss(tenant())
     }
 }

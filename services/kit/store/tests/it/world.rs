@@ -201,7 +201,14 @@ pub(crate) fn without(ctx: &Ctx, hidden: &[&str], locked: &[&str]) -> Ctx {
     let of = |names: &[&str]| {
         [(Widget::KIND.to_owned(), names.iter().map(ToString::to_string).collect())].into_iter().collect()
     };
-    Ctx { field_rights: Arc::new(FieldRights { hidden: of(hidden), locked: of(locked) }), ..ctx.clone() }
+    Ctx {
+        field_rights: Arc::new(FieldRights {
+            hidden: of(hidden),
+            locked: of(locked),
+            ..FieldRights::default()
+        }),
+        ..ctx.clone()
+    }
 }
 
 /// An answer to give and an event to send: the contract has no widgets.
