@@ -9,6 +9,7 @@
 mod api;
 mod deliver;
 mod rouse;
+mod send;
 mod sign;
 
 use rapport_egress::Door;
