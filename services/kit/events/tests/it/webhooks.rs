@@ -249,8 +249,16 @@ async fn events_arrive_signed_complete_and_in_order() {
     assert_eq!(first.data["timestamp"], first.data["data"]["time"]);
     assert_eq!(first.id, first.data["data"]["id"].as_str().unwrap());
 
-    let entries =
-        hooked.ledger(&format!("trigger == \"webhook/{}\" && outcome == \"done\"", webhook.id)).await;
+    // The ledger says so when the receiver's answer is there.
+    let arrived = format!("trigger == \"webhook/{}\" && outcome == \"done\"", webhook.id);
+    let mut entries = hooked.ledger(&arrived).await;
+    for _ in 0..500 {
+        if entries.len() == 16 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        entries = hooked.ledger(&arrived).await;
+    }
     assert_eq!(entries.len(), 16);
     assert!(entries.iter().all(|entry| entry.attempts == 1 && entry.outcome() == LedgerOutcome::Done));
     let status = entries[0].detail.as_ref().unwrap().fields["status"].kind.clone();
