@@ -1,5 +1,6 @@
 //! A `rapport up` of a test's own.
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -22,9 +23,16 @@ pub(crate) struct Installation {
 impl Installation {
     /// Starts one in `folder` and waits until it says that it is ready.
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_with(folder, None)
+    }
+
+    /// The same with this configuration.
+    pub(crate) fn start_with(folder: &Path, config: Option<&Path>) -> Self {
+        let config = config.map(|config| [OsStr::new("--config"), config.as_os_str()]);
         let mut process = Command::new(RAPPORT)
             .args(["up", "--data-dir"])
             .arg(folder)
+            .args(config.into_iter().flatten())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()

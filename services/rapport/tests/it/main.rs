@@ -10,6 +10,8 @@ mod disks;
 #[cfg(test)]
 mod installation;
 #[cfg(test)]
+mod integrate;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod machines;
