@@ -181,6 +181,7 @@ async fn serve(
         passwords: Passwords::new()?,
         imports: rapport_import::Options::default(),
         sabotage: Sabotage::None,
+        sabotage_of_events: rapport_events::Sabotage::default(),
     })
     .await?;
     if options.listen.is_none() {

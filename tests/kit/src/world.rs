@@ -39,6 +39,8 @@ pub struct Options {
     pub imports: rapport_import::Options,
     /// A promise to break, to see that a proof notices.
     pub sabotage: Sabotage,
+    /// Promises of the log and of those who hear it to break.
+    pub sabotage_of_events: rapport_events::Sabotage,
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             config,
             imports: rapport_import::Options::default(),
             sabotage: Sabotage::None,
+            sabotage_of_events: rapport_events::Sabotage::default(),
         }
     }
 }
@@ -84,7 +87,7 @@ impl World {
 
     /// Starts the suite on databases that are there already, or makes them.
     pub async fn on(databases: Databases, options: Options) -> Self {
-        let Options { clock, roles, mut config, imports, sabotage } = options;
+        let Options { clock, roles, mut config, imports, sabotage, sabotage_of_events } = options;
         for role in &roles {
             if config.databases.contains_key(role.name()) {
                 continue;
@@ -117,6 +120,7 @@ impl World {
             passwords: Passwords::with(1_024, 1, 2).unwrap(),
             imports,
             sabotage,
+            sabotage_of_events,
         })
         .await
         .unwrap();

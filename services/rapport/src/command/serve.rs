@@ -43,6 +43,7 @@ pub async fn serve(options: &Options, config: Config) -> Result<(), BoxError> {
         passwords: Passwords::new()?,
         imports: rapport_import::Options::default(),
         sabotage: Sabotage::None,
+        sabotage_of_events: rapport_events::Sabotage::default(),
     })
     .await?;
     let mut shutdown = suite.shutdown;
