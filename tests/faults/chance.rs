@@ -24,6 +24,16 @@ impl Chance {
         of[self.0.random_range(0..of.len())]
     }
 
+    /// A number from `least` to `most`.
+    pub(crate) fn among(&mut self, least: u64, most: u64) -> u64 {
+        self.0.random_range(least..=most.max(least))
+    }
+
+    /// Choices of somebody else, who makes them at times of their own.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(StdRng::seed_from_u64(self.0.random()))
+    }
+
     /// These in random order, so many times, each time in another: all of them come.
     pub(crate) fn deal<T: Copy>(&mut self, these: &[T], times: usize) -> Vec<T> {
         let mut dealt = Vec::new();

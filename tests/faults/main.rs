@@ -9,6 +9,8 @@ mod chance;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod file;
 #[cfg(test)]
 mod imports;

@@ -36,7 +36,7 @@ const FAULTS: [Fault; 3] = [Fault::All, Fault::Postmaster, Fault::Backend];
 const SOON: Duration = Duration::from_millis(500);
 
 /// The children of a process, each with its command line.
-fn children(parent: u32) -> Vec<(u32, String)> {
+pub(crate) fn children(parent: u32) -> Vec<(u32, String)> {
     let about =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     about
@@ -51,7 +51,7 @@ fn children(parent: u32) -> Vec<(u32, String)> {
 }
 
 /// Kills a process by force, if it is still there.
-fn end(pid: u32) {
+pub(crate) fn end(pid: u32) {
     let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
 }
 

@@ -168,6 +168,8 @@ pub struct Plan {
     pub gathering: Gathering,
     /// For tests: a promise to break.
     pub sabotage: Sabotage,
+    /// For tests: promises of the log and of those who hear it to break.
+    pub sabotage_of_events: rapport_events::Sabotage,
 }
 
 impl Suite {
@@ -181,7 +183,7 @@ impl Suite {
         let mut shutdown = Shutdown::new();
         let internal = config.security.internal_secret.clone();
         let peers = Arc::new(Peers::new(internal.as_ref().map(|secret| secret.expose_secret().to_owned())));
-        let events = events(config).await?;
+        let events = rapport_events::Settings { sabotage: plan.sabotage_of_events, ..events(config).await? };
         let source = key_source(peers.clone());
         let verifier = Arc::new(Verifier::new(source, clock.clone()));
         let witness = Witness::new(plan.gathering);
@@ -310,14 +312,16 @@ async fn events(config: &Config) -> Result<rapport_events::Settings, BoxError> {
     let Config { nats, log, .. } = config;
     let keep = Keep { standard_days: log.standard_days, extended_days: log.extended_days };
     let door = Some(Door::new(egress(config))?);
-    let Some(url) = nats.url.clone() else { return Ok(rapport_events::Settings { bus: None, keep, door }) };
+    let Some(url) = nats.url.clone() else {
+        return Ok(rapport_events::Settings { keep, door, ..Default::default() });
+    };
     let options = bus::Options {
         url,
         root: nats.root.clone(),
         replicas: nats.replicas,
         stream_bytes: i64::try_from(nats.stream_bytes)?,
     };
-    Ok(rapport_events::Settings { bus: Some(Bus::connect(options).await?), keep, door })
+    Ok(rapport_events::Settings { bus: Some(Bus::connect(options).await?), keep, door, ..Default::default() })
 }
 
 /// The way out, as configured.

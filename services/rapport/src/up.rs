@@ -184,6 +184,7 @@ async fn serve(
         imports: rapport_import::Options::default(),
         gathering: Gathering::default(),
         sabotage: Sabotage::None,
+        sabotage_of_events: rapport_events::Sabotage::default(),
     })
     .await?;
     if options.listen.is_none() {

@@ -43,6 +43,8 @@ pub struct Options {
     pub gathering: Gathering,
     /// A promise to break, to see that a proof notices.
     pub sabotage: Sabotage,
+    /// Promises of the log and of those who hear it to break.
+    pub sabotage_of_events: rapport_events::Sabotage,
 }
 
 impl Default for Options {
@@ -59,6 +61,7 @@ impl Default for Options {
             imports: rapport_import::Options::default(),
             gathering: Gathering { refusals: Duration::from_hours(1), reads: Duration::from_hours(1) },
             sabotage: Sabotage::None,
+            sabotage_of_events: rapport_events::Sabotage::default(),
         }
     }
 }
@@ -89,7 +92,7 @@ impl World {
 
     /// Starts the suite on databases that are there already, or makes them.
     pub async fn on(databases: Databases, options: Options) -> Self {
-        let Options { clock, roles, mut config, imports, gathering, sabotage } = options;
+        let Options { clock, roles, mut config, imports, gathering, sabotage, sabotage_of_events } = options;
         for role in &roles {
             if config.databases.contains_key(role.name()) {
                 continue;
@@ -123,6 +126,7 @@ impl World {
             imports,
             gathering,
             sabotage,
+            sabotage_of_events,
         })
         .await
         .unwrap();

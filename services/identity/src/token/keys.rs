@@ -28,10 +28,10 @@ struct Ring {
 }
 
 impl Ring {
-    /// The key that signs now, if the keys are fresh.
+    /// The key that signs now, if the keys are fresh: the oldest, where a clock was set back to before any of them.
     fn current(&self, now: Instant) -> Option<Arc<SigningKeyPair>> {
         self.read_at.filter(|read| now < read.plus_seconds(FRESH))?;
-        self.keys.iter().find(|(from, _)| *from <= now).map(|(_, key)| key.clone())
+        self.keys.iter().find(|(from, _)| *from <= now).or(self.keys.last()).map(|(_, key)| key.clone())
     }
 }
 
@@ -150,4 +150,25 @@ pub fn key_source(db: Db, clock: Clock) -> KeySource {
         let (db, now) = (db.clone(), clock.now());
         Box::pin(async move { public(&db, now).await.map_err(BoxError::from) })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_key_whose_time_has_come_signs_and_the_oldest_where_a_clock_was_set_back() {
+        let now = Clock::system().now();
+        let key = |id: &str, seconds| {
+            (now.plus_seconds(seconds), Arc::new(SigningKeyPair::generate(id.to_owned())))
+        };
+        let ring = |keys| Ring { keys, read_at: Some(now) };
+        let signs = |ring: Ring| ring.current(now).map(|key| key.kid().to_owned());
+        assert_eq!(
+            signs(ring(vec![key("next", 60), key("this", -60), key("last", -3600)])).as_deref(),
+            Some("this")
+        );
+        assert_eq!(signs(ring(vec![key("next", 7200), key("first", 3600)])).as_deref(), Some("first"));
+        assert_eq!(signs(ring(Vec::new())), None);
+    }
 }

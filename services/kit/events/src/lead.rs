@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::Bus,
+    consume,
     fresh::Fresh,
     leader::{LOG, Term},
     relay::relay,
     retention::Keep,
-    sequencer::{Pace, Sabotage, drive},
+    sequencer::{self, Pace, drive},
 };
 
 /// The pause before this process stands by again, after it lost the lead or the database.
@@ -28,6 +29,17 @@ pub struct Settings {
     pub keep: Keep,
     /// The way out, for webhooks; without one there are none.
     pub door: Option<Door>,
+    /// For tests: promises to break.
+    pub sabotage: Sabotage,
+}
+
+/// Promises to break. Only for tests: no configuration reaches them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// One of the sequencer.
+    pub sequencer: sequencer::Sabotage,
+    /// One of consumers.
+    pub consumer: consume::Sabotage,
 }
 
 /// The log of a service.
@@ -48,14 +60,14 @@ pub struct Log {
     /// Changes when this process has written lines.
     pub grown: Arc<watch::Sender<()>>,
     /// For tests: a promise to break.
-    pub sabotage: Sabotage,
+    pub sabotage: sequencer::Sabotage,
 }
 
 impl Log {
     /// That of `service`.
     pub fn new(service: &str, db: Db, settings: &Settings, clock: Clock) -> Self {
-        let Settings { bus, keep, .. } = settings.clone();
-        let (pace, sabotage) = (Pace::default(), Sabotage::None);
+        let Settings { bus, keep, sabotage, .. } = settings.clone();
+        let (pace, sabotage) = (Pace::default(), sabotage.sequencer);
         Self { service: service.to_owned(), db, bus, clock, pace, keep, grown: Arc::default(), sabotage }
     }
 

@@ -34,7 +34,7 @@ pub use copies::{Copies, Facts};
 pub use directory::directory;
 pub use erase::{erase, settled};
 pub use feed::{Audience, Feed};
-pub use lead::{Log, Settings};
+pub use lead::{Log, Sabotage, Settings};
 pub use parked::ParkedItem;
 pub use reactions::{Answer, Event, Reactions, Verdict};
 pub use restore::align_restored;

@@ -45,6 +45,7 @@ pub async fn serve(options: &Options, config: Config) -> Result<(), BoxError> {
         imports: rapport_import::Options::default(),
         gathering: Gathering::default(),
         sabotage: Sabotage::None,
+        sabotage_of_events: rapport_events::Sabotage::default(),
     })
     .await?;
     let mut shutdown = suite.shutdown;

@@ -91,7 +91,7 @@ impl Consumer {
         producer: Producer,
         reactions: Reactions,
     ) -> Self {
-        let (service, bus, sabotage) = (service.to_owned(), settings.bus.clone(), Sabotage::None);
+        let (service, bus, sabotage) = (service.to_owned(), settings.bus.clone(), settings.sabotage.consumer);
         Self { service, reactions, db, bus, clock, producer, sabotage }
     }
 
