@@ -14,6 +14,9 @@ PROFILE ?= release
 # Passed on to the program: make up ARGS='--data-dir /srv/rapport', make test ARGS=stale_etag.
 ARGS ?=
 
+# How often `make soak` runs each of the fault tests.
+ROUNDS ?= 10
+
 OUT := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(OUT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # A run that nobody watches must not change the lock file, and goes on after a failed test.
@@ -36,6 +39,14 @@ test: ## Run all tests on real servers, which are started before and stopped aft
 	INSTA_SNAPSHOT_REFERENCES_FILE=$(abspath $(OUT))/snapshots.seen \
 	$(OUT)/debug/with-servers -- $(NEXTEST) $(ARGS)
 	$(if $(ARGS),,deploy/tools/snapshots $(OUT)/snapshots.seen)
+
+soak: ## Run the faults of `make test` ten times over, and the simulation with 50,000 seeds: half an hour and more
+	deploy/tools/install cc postgres nats-server nextest
+	$(CARGO) build $(LOCKED) --package rapport-local --bins
+	$(CARGO) nextest run $(LOCKED) --package rapport-tests --test faults --no-run
+	RAPPORT_FAULTS_ROUNDS=$(ROUNDS) $(OUT)/debug/with-servers -- \
+	$(CARGO) nextest run $(LOCKED) --package rapport-tests --test faults --no-fail-fast $(ARGS)
+	RAPPORT_SIMULATION_SEEDS=50000 $(CARGO) test $(LOCKED) --package rapport-events --lib simulation::what
 
 check: ## Check format, lints, documentation, dependencies, the contract and its compatibility
 	deploy/tools/install cc deny buf
@@ -63,4 +74,4 @@ clean: ## Remove what was built and fetched; data under .rapport stay
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help up test check bench tools released clean
+.PHONY: help up test soak check bench tools released clean
