@@ -15,7 +15,7 @@ use sqlx::Executor as _;
 use tokio::time::timeout;
 
 use self::{
-    check::{BROKEN, Finding, findings, looked, quiet},
+    check::{BROKEN, Finding, compare, findings, looked, quiet},
     load::{Account, Expected, Load},
     process::{Process, SABOTAGES, Start},
     servers::Servers,
@@ -208,6 +208,8 @@ async fn body(chance: &mut Chance, faults: &[Fault], patience: Duration, sabotag
     };
     println!("{} records after {:.1} s", expected.records.len(), begun.elapsed().as_secs_f64());
     let mut found = findings(&stage.databases, &expected).await;
+    let databases = stage.databases.clone();
+    found.extend(stage.during(compare(&databases, patience)).await);
     found.append(&mut stage.found);
     found
 }

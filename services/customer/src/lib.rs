@@ -6,7 +6,7 @@ mod imports;
 mod reactions;
 
 use rapport_blobs::Blobs;
-use rapport_events::{Audience, Events, consume::Producer};
+use rapport_events::{Audience, Events, Snapshots, consume::Producer};
 use rapport_import::{Import, Imports};
 use rapport_kernel::Clock;
 use rapport_proto::customer::v1::{
@@ -29,6 +29,7 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::WORK,
     rapport_events::WEBHOOKS,
     rapport_events::ERASE,
+    rapport_events::COPIES,
     rapport_import::MIGRATION,
     (1000, "customers", include_str!("../migrations/1000_customers.sql")),
     (1001, "customer units", include_str!("../migrations/1001_customer_units.sql")),
@@ -67,6 +68,7 @@ pub fn parts(env: Env) -> Parts {
     let imports = Imports::new(db.clone(), blobs, clock.clone(), imports).join(CustomerImports);
     let events = Events::of("customer", &db, &events, &clock)
         .told_to(audience())
+        .shows(Snapshots::default().of::<Customer, _>(|tx, customer| customer.told(tx)))
         .hears(identity, reactions::reactions());
     let parts = Parts {
         name: "customer",

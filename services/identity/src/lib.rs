@@ -19,10 +19,10 @@ mod user;
 use std::sync::Arc;
 
 use moka::sync::Cache;
-use rapport_events::{Audience, Events};
+use rapport_events::{Audience, Events, Snapshots};
 use rapport_kernel::{Clock, Error};
 use rapport_proto::identity::v1::{
-    api_key_service_server::ApiKeyServiceServer, audit_service_server::AuditServiceServer,
+    self as pb, api_key_service_server::ApiKeyServiceServer, audit_service_server::AuditServiceServer,
     role_service_server::RoleServiceServer, session_service_server::SessionServiceServer,
     tenant_service_server::TenantServiceServer, token_service_server::TokenServiceServer,
     unit_service_server::UnitServiceServer, user_service_server::UserServiceServer,
@@ -46,6 +46,7 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::WORK,
     rapport_events::WEBHOOKS,
     rapport_events::ERASE,
+    rapport_events::COPIES,
     (1000, "identity", include_str!("../migrations/1000_identity.sql")),
     (1001, "identity audit", include_str!("../migrations/1001_audit.sql")),
 ];
@@ -124,7 +125,8 @@ pub async fn parts(env: Env) -> Result<Parts, Error> {
             Ok(kept.unwrap_or(Ok(()))?)
         }
     });
-    let events = Events::of("identity", &env.db, &env.events, &env.clock).told_to(audience());
+    let events =
+        Events::of("identity", &env.db, &env.events, &env.clock).told_to(audience()).shows(snapshots());
     let db = env.db;
     let ready = ReadyCheck::new("identity database", move || {
         let db = db.clone();
@@ -133,6 +135,13 @@ pub async fn parts(env: Env) -> Result<Parts, Error> {
     let (workers, ready) = (vec![housekeeping], vec![ready]);
     let parts = Parts { name: "identity", routes, workers, ready, ending: Default::default() };
     Ok(events.join(parts))
+}
+
+/// What peers copy.
+fn snapshots() -> Snapshots {
+    Snapshots::default()
+        .of::<unit::Unit, pb::Unit>(|_, unit| unit.into())
+        .of::<user::User, pb::User>(|_, user| user.into())
 }
 
 /// Who hears of what happens here.

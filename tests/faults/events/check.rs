@@ -8,7 +8,7 @@ use rapport::suite::Role;
 use rapport_store::{Db, Options};
 use rapport_test_kit::Databases;
 use secrecy::ExposeSecret as _;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::load::Expected;
 
@@ -42,7 +42,7 @@ type Kind = fn(String) -> Finding;
 const SERVICES: [Role; 2] = [Role::Identity, Role::Customer];
 
 /// What must give no line in any service's database.
-const LOG: [(Kind, &str); 9] = [
+const LOG: [(Kind, &str); 10] = [
     (Left, "SELECT concat('not moved: ', resource, ' ', record_id, ' ', version) FROM platform.outbox LIMIT 5"),
     (
         Left,
@@ -96,7 +96,13 @@ const LOG: [(Kind, &str); 9] = [
         "SELECT concat('parked: ', handler, ' ', resource, ' ', record_id, ' ', record_version, ': ', problem) FROM parked_items
          UNION ALL SELECT concat('set aside: ', reason) FROM platform.set_aside LIMIT 5",
     ),
+    (Copy, DIFFERED),
 ];
+
+/// Copies that were not what their owner has, or were not compared when they should have been.
+const DIFFERED: &str = "
+    SELECT concat(differences, ' of ', records, ' records of ', name, ' differed; compared ', compare_time)
+    FROM platform.copies WHERE differences > 0 OR compare_time = 'epoch'";
 
 /// What both sides say of the same, each in its own database: identity's lines, and customer's.
 const COPIES: [(&str, &str, &str); 5] = [
@@ -164,6 +170,17 @@ pub(super) async fn quiet(databases: &Databases, patience: Duration) {
     println!("quiet after {:.1} s", begun.elapsed().as_secs_f64());
 }
 
+/// Has customer compare its copies with what identity has; says what differed.
+pub(super) async fn compare(databases: &Databases, patience: Duration) -> Vec<Finding> {
+    let mut customer = databases.superuser(Role::Customer).await;
+    customer.execute("UPDATE platform.copies SET compare_time = 'epoch'").await.unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < patience && !lines(&mut customer, DIFFERED).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    lines(&mut customer, DIFFERED).await.unwrap().into_iter().map(Copy).collect()
+}
+
 async fn is_quiet(databases: &Databases) -> Result<bool, sqlx::Error> {
     let mut conns = Vec::new();
     for role in SERVICES {
@@ -228,7 +245,7 @@ pub(super) async fn looked(
 }
 
 /// What breaks one thing in identity's database or in customer's, so that it must be found.
-pub(super) const BROKEN: [(Role, &str, Kind); 14] = [
+pub(super) const BROKEN: [(Role, &str, Kind); 15] = [
     (Role::Identity, "UPDATE platform.log_relay SET number = number - 1", Left),
     (Role::Identity, "UPDATE platform.event_log SET number = number + 1000 WHERE number = 5", Numbers),
     (Role::Identity, "UPDATE platform.event_log SET part_number = part_number + 1 WHERE number = 5", Numbers),
@@ -242,6 +259,7 @@ pub(super) const BROKEN: [(Role, &str, Kind); 14] = [
     (Role::Customer, "UPDATE platform.watermarks SET number = number - 1 WHERE number > 0", Left),
     (Role::Customer, "UPDATE directory_users SET version = version - 1 WHERE version > 1", Copy),
     (Role::Customer, "UPDATE directory_units SET deleted = true WHERE version > 1", Copy),
+    (Role::Customer, "UPDATE platform.copies SET differences = 1", Copy),
     (Role::Customer, "DELETE FROM directory_units_below WHERE above_id <> unit_id", Copy),
     (Role::Identity, "UPDATE users SET display_name = 'somebody' WHERE version > 1", Written),
     (Role::Customer, "UPDATE customers SET version = version + 1 WHERE version > 1", Written),

@@ -78,6 +78,7 @@ const LEFT_OUT: &[&str] = &[
     "after",
     "start_after",
     "first_after",
+    "up_to",
     "event_id",
     "last_number",
 ];

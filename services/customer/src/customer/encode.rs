@@ -14,7 +14,7 @@ impl Customer {
     }
 
     /// What its events tell. An event goes to many readers, so it holds also what is hidden from the caller who caused it.
-    pub(super) fn told(&self, tx: &TenantTx) -> pb::Customer {
+    pub(crate) fn told(&self, tx: &TenantTx) -> pb::Customer {
         self.clone().encode(fields::in_use(tx.custom_fields::<Self>(), &self.attributes))
     }
 

@@ -1,14 +1,17 @@
 //! The log by gRPC, for peers who missed something on the bus.
-use rapport_kernel::{Error, Instant};
+use rapport_kernel::{Clock, Error, Instant};
 use rapport_proto::events::v1::{
-    GetLogHeadsRequest, GetLogHeadsResponse, LogLine, ReadLogRequest, ReadLogResponse,
-    log_service_server::LogService,
+    GetLogHeadsRequest, GetLogHeadsResponse, LogLine, ReadLogRequest, ReadLogResponse, ReadSnapshotRequest,
+    ReadSnapshotResponse, log_service_server::LogService,
 };
 use rapport_store::{Db, database, time};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::log::{self, Line, Which};
+use crate::{
+    log::{self, Line, Which},
+    snapshot::Snapshots,
+};
 
 /// Lines of a page when the caller does not say.
 const PAGE: usize = 500;
@@ -16,15 +19,15 @@ const PAGE: usize = 500;
 /// Serves the log of a database.
 #[derive(Clone, Debug)]
 pub struct LogApi {
-    db: Db,
+    /// The database.
+    pub db: Db,
+    /// The clock.
+    pub clock: Clock,
+    /// What peers may see of its records.
+    pub snapshots: Snapshots,
 }
 
 impl LogApi {
-    /// That of `db`.
-    pub const fn new(db: Db) -> Self {
-        Self { db }
-    }
-
     async fn lines(&self, request: ReadLogRequest) -> Result<ReadLogResponse, Error> {
         let part = i16::try_from(request.part).map_err(|_| Error::invalid("part", "is 0 to 31"))?;
         let most = usize::try_from(request.page_size).ok().filter(|most| *most > 0).unwrap_or(PAGE);
@@ -46,14 +49,18 @@ impl LogApi {
 
     async fn heads(&self) -> Result<GetLogHeadsResponse, Error> {
         let mut tx = self.db.platform().await?;
-        let (part_numbers, epoch) = sqlx::query_as(
-            "SELECT part_numbers, epoch FROM platform.log_head, platform.leads WHERE leads.name = 'log'",
+        let (part_numbers, epoch, dropped_to, first_waiting, last_waiting) = sqlx::query_as(
+            "SELECT part_numbers, epoch, coalesce((SELECT part_numbers_before FROM platform.log_days
+               WHERE day > (SELECT max(day) FROM platform.log_dropped) ORDER BY day LIMIT 1), '{}'),
+               coalesce((SELECT id FROM platform.outbox ORDER BY id LIMIT 1), 0),
+               coalesce((SELECT id FROM platform.outbox ORDER BY id DESC LIMIT 1), 0)
+             FROM platform.log_head, platform.leads WHERE leads.name = 'log'",
         )
         .fetch_one(tx.conn()?)
         .await
         .map_err(database)?;
         tx.commit().await?;
-        Ok(GetLogHeadsResponse { part_numbers, epoch })
+        Ok(GetLogHeadsResponse { part_numbers, epoch, dropped_to, first_waiting, last_waiting })
     }
 }
 
@@ -68,6 +75,13 @@ impl LogService for LogApi {
         _: Request<GetLogHeadsRequest>,
     ) -> Result<Response<GetLogHeadsResponse>, Status> {
         Ok(Response::new(self.heads().await?))
+    }
+
+    async fn read_snapshot(
+        &self,
+        request: Request<ReadSnapshotRequest>,
+    ) -> Result<Response<ReadSnapshotResponse>, Status> {
+        Ok(Response::new(self.snapshots.read(&self.db, &self.clock, request.into_inner()).await?))
     }
 }
 

@@ -4,18 +4,20 @@ use serde_json::json;
 
 use crate::{
     Reactions,
-    copies::{Copies, Facts},
+    copies::{Copies, Facts, Table},
 };
 
-const USERS: Copies = Copies {
+const USERS: Table = Table {
     name: "copy-users",
+    resource: "user",
     table: "directory_users",
     columns: "display_name, unit_id, state",
     afterwards: None,
 };
 
-const UNITS: Copies = Copies {
+const UNITS: Table = Table {
     name: "copy-units",
+    resource: "unit",
     table: "directory_units",
     columns: "display_name, parent_id",
     afterwards: Some("rapport.place_units"),
@@ -23,12 +25,14 @@ const UNITS: Copies = Copies {
 
 /// Keeps users and units.
 pub fn directory() -> Reactions {
-    Reactions::to("identity")
-        .keep(USERS, |event: &pb::UserInvited| event.user.as_ref().map(user))
-        .keep(USERS, |event: &pb::UserUpdated| event.user.as_ref().map(user))
-        .keep(UNITS, |event: &pb::UnitCreated| event.unit.as_ref().map(unit))
-        .keep(UNITS, |event: &pb::UnitUpdated| event.unit.as_ref().map(unit))
-        .keep(UNITS, |_: &pb::UnitDeleted| None)
+    let users = Copies::new(USERS, user)
+        .told_by(|event: &pb::UserInvited| event.user.as_ref())
+        .told_by(|event: &pb::UserUpdated| event.user.as_ref());
+    let units = Copies::new(UNITS, unit)
+        .told_by(|event: &pb::UnitCreated| event.unit.as_ref())
+        .told_by(|event: &pb::UnitUpdated| event.unit.as_ref())
+        .gone_by::<pb::UnitDeleted>();
+    Reactions::to("identity").keep(users).keep(units)
 }
 
 fn user(user: &pb::User) -> Facts {

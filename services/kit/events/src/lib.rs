@@ -23,6 +23,7 @@ pub mod sequencer;
 mod service;
 #[cfg(test)]
 mod simulation;
+mod snapshot;
 mod status;
 mod verify;
 mod webhooks;
@@ -30,7 +31,7 @@ mod webhooks;
 use rapport_store::audit::Audit;
 
 pub use api::LogApi;
-pub use copies::{Copies, Facts};
+pub use copies::{Copies, Facts, Table};
 pub use directory::directory;
 pub use erase::{erase, settled};
 pub use feed::{Audience, Feed};
@@ -40,6 +41,7 @@ pub use reactions::{Answer, Event, Reactions, Verdict};
 pub use restore::align_restored;
 pub use retention::Keep;
 pub use service::Events;
+pub use snapshot::Snapshots;
 pub use verify::{Verified, verify, verify_telling};
 pub use webhooks::Webhook;
 
@@ -55,7 +57,7 @@ pub fn audit(audit: Audit) -> Audit {
         "tenant_numbers",
         "event_log",
     ];
-    let heard = ["watermarks", "set_aside", "work", "timers", "webhook_head"];
+    let heard = ["watermarks", "set_aside", "copies", "work", "timers", "webhook_head"];
     let functions = [
         "hear",
         "parked",
@@ -69,6 +71,7 @@ pub fn audit(audit: Audit) -> Audit {
         "webhooks_failing",
         "erase",
         "waits",
+        "record_keys",
     ];
     let audit = tables.into_iter().chain(heard).fold(audit, Audit::platform);
     functions
@@ -92,5 +95,8 @@ pub const WORK: rapport_store::Step = (420, "work", include_str!("../migrations/
 /// The one after that: webhooks.
 pub const WEBHOOKS: rapport_store::Step = (430, "webhooks", include_str!("../migrations/0430_webhooks.sql"));
 
-/// The last one: erasing.
+/// The one after that: erasing.
 pub const ERASE: rapport_store::Step = (440, "erase", include_str!("../migrations/0440_erase.sql"));
+
+/// The last one: copies of others' records, and snapshots of one's own.
+pub const COPIES: rapport_store::Step = (450, "copies", include_str!("../migrations/0450_copies.sql"));

@@ -5,7 +5,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use rapport_kernel::{Clock, Ctx, Error, Id, Principal};
 use rapport_store::TenantTx;
 
-use crate::log::Line;
+use crate::{copies::Copy, log::Line};
 
 /// What a handler says of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,14 +69,15 @@ impl Handler {
 /// What a service does when another one speaks.
 #[derive(Clone)]
 pub struct Reactions {
-    producer: String,
+    pub(crate) producer: String,
     by_type: BTreeMap<String, Vec<Handler>>,
+    pub(crate) copies: Vec<Copy>,
 }
 
 impl Reactions {
     /// To the events of `producer`.
     pub fn to(producer: &str) -> Self {
-        Self { producer: producer.to_owned(), by_type: BTreeMap::new() }
+        Self { producer: producer.to_owned(), by_type: BTreeMap::new(), copies: Vec::new() }
     }
 
     /// Whose events.

@@ -48,6 +48,10 @@ pub async fn align_restored(services: &[(&str, String)]) -> Result<(), Error> {
             .await
             .map_err(database)?;
         }
+        // What was copied may be newer than what its owner has now.
+        if has(&mut conn, "platform.copies").await? {
+            sqlx::query("DELETE FROM platform.copies").execute(&mut conn).await.map_err(database)?;
+        }
     }
     Ok(())
 }

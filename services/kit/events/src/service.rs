@@ -18,6 +18,7 @@ use crate::{
     parked::{RETRY, Replays},
     queue::{Patience, Queues},
     reactions::Reactions,
+    snapshot::Snapshots,
     status::Observer,
     webhooks::{DELIVER, REPLAY, Rouse, Webhook, Webhooks},
 };
@@ -31,6 +32,7 @@ pub struct Events {
     settings: Settings,
     audience: Audience,
     hears: Vec<(Producer, Reactions)>,
+    snapshots: Snapshots,
     queues: Queues,
 }
 
@@ -44,6 +46,7 @@ impl Events {
             settings: settings.clone(),
             audience: Audience::of(service),
             hears: Vec::new(),
+            snapshots: Snapshots::default(),
             queues: Queues::new(service, db.clone(), clock.clone()),
         }
     }
@@ -52,6 +55,13 @@ impl Events {
     #[must_use]
     pub fn told_to(mut self, audience: Audience) -> Self {
         self.audience = audience;
+        self
+    }
+
+    /// Shows its records to peers who keep copies of them.
+    #[must_use]
+    pub fn shows(mut self, snapshots: Snapshots) -> Self {
+        self.snapshots = snapshots;
         self
     }
 
@@ -72,7 +82,7 @@ impl Events {
     /// Adds all of it to the service's parts.
     #[must_use]
     pub fn join(self, mut parts: Parts) -> Parts {
-        let Self { service, db, clock, settings, audience, hears, queues } = self;
+        let Self { service, db, clock, settings, audience, hears, snapshots, queues } = self;
         let log = Log::new(service, db.clone(), &settings, clock.clone());
         let audience = audience.seers_of::<ParkedItem>().seers_of::<LedgerEntry>().seers_of::<Webhook>();
         let feed = Feed::new(&log, audience).of(&mut parts);
@@ -110,7 +120,7 @@ impl Events {
             .add_service(StatusServiceServer::new(observer.clone()))
             .add_service(LedgerServiceServer::new(Ledger { feed: feed.clone() }))
             .add_service(WebhookServiceServer::new(webhooks))
-            .add_service(LogServiceServer::new(LogApi::new(db.clone())))
+            .add_service(LogServiceServer::new(LogApi { db: db.clone(), clock: clock.clone(), snapshots }))
             .add_service(ParkedItemServiceServer::new(replays));
         parts.workers.push(worker(format!("{service} log"), log, |log, stop| async move {
             log.keep(&stop).await;

@@ -52,9 +52,14 @@ impl Observer {
         .map_err(database)?;
         let leads: Vec<(String, i64)> =
             all(&mut tx, "SELECT name, epoch FROM platform.leads ORDER BY name").await?;
-        let heard: Vec<(String, i64)> = all(
+        let heard: Vec<(String, i64, i64)> = all(
             &mut tx,
-            "SELECT producer, sum(number)::bigint FROM platform.watermarks GROUP BY 1 ORDER BY 1",
+            "SELECT producer, sum(number)::bigint, sum(left_out)::bigint FROM platform.watermarks GROUP BY 1 ORDER BY 1",
+        )
+        .await?;
+        let copies: Vec<(String, String, i64, Instant, i64)> = all(
+            &mut tx,
+            "SELECT producer, name, records, compare_time, last_differences FROM platform.copies ORDER BY 1, 2",
         )
         .await?;
         let status = pb::Status {
@@ -64,12 +69,25 @@ impl Observer {
             log_number,
             published_number,
             leads: leads.into_iter().map(|(name, epoch)| pb::Lead { name, epoch }).collect(),
-            heard: heard.into_iter().map(|(producer, events)| pb::Heard { producer, events }).collect(),
+            heard: heard
+                .into_iter()
+                .map(|(producer, events, left_out)| pb::Heard { producer, events, left_out })
+                .collect(),
             queues: queues(&mut tx).await?,
             parked_items,
             set_aside,
             webhooks_failing,
             tenants: tenants(&mut tx).await?,
+            copies: copies
+                .into_iter()
+                .map(|(producer, name, records, compared, differences)| pb::CopyStatus {
+                    producer,
+                    name,
+                    records,
+                    compare_time: Some(to_proto(compared)),
+                    differences,
+                })
+                .collect(),
         };
         tx.commit().await?;
         Ok(status)
@@ -105,6 +123,16 @@ impl Observer {
             metrics::gauge!("rapport_work_ready", &labels).set(queue.ready as f64);
             metrics::gauge!("rapport_work_later", &labels).set(queue.later as f64);
             metrics::gauge!("rapport_work_age_seconds", &labels).set(age(&queue.since));
+        }
+        for copy in &status.copies {
+            let labels =
+                [("service", service()), ("producer", copy.producer.clone()), ("copy", copy.name.clone())];
+            metrics::gauge!("rapport_copy_records", &labels).set(copy.records as f64);
+            metrics::gauge!("rapport_copy_differences", &labels).set(copy.differences as f64);
+        }
+        for heard in &status.heard {
+            let labels = [("service", service()), ("producer", heard.producer.clone())];
+            metrics::gauge!("rapport_left_out_events", &labels).set(heard.left_out as f64);
         }
         // Who is not among the first any more is told once more, with nothing.
         let gone = std::mem::take(named);

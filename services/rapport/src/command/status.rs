@@ -44,6 +44,9 @@ pub async fn run(options: &Options) -> Result<(), BoxError> {
                 queue.later
             );
         }
+        for copy in &status.copies {
+            println!("  {:<26} {} records of {}", copy.name, copy.records, copy.producer);
+        }
         for tenant in status.tenants.iter().filter(|tenant| tenant.parked_items > 0) {
             println!("  tenant {}  {} parked", tenant.tenant, tenant.parked_items);
         }
@@ -105,6 +108,18 @@ fn troubles(status: &Status, all: &[Status]) -> Vec<String> {
     for (producer, lag) in lags(status, all).into_iter().filter(|(_, lag)| *lag > 10_000) {
         troubles.push(format!("{service}: {lag} events of {producer} are not heard yet"));
     }
+    for heard in status.heard.iter().filter(|heard| heard.left_out > 0) {
+        let (left_out, producer) = (heard.left_out, &heard.producer);
+        troubles.push(format!(
+            "{service}: {left_out} events of {producer} were dropped before they were heard: keep its log longer"
+        ));
+    }
+    for copy in status.copies.iter().filter(|copy| copy.differences > 0) {
+        let (differences, name) = (copy.differences, &copy.name);
+        troubles.push(format!(
+            "{service}: {differences} records of {name} were not what their owner has, and are now: please report it"
+        ));
+    }
     if status.parked_items > 0 {
         let path = format!("/v1/services/{service}/parkedItems");
         troubles.push(format!(
@@ -129,7 +144,7 @@ fn since(since: &Option<prost_types::Timestamp>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rapport_proto::events::v1::Heard;
+    use rapport_proto::events::v1::{CopyStatus, Heard};
 
     use super::*;
 
@@ -141,7 +156,7 @@ mod tests {
             published_number: 20_000,
             ..Status::default()
         };
-        let heard = vec![Heard { producer: "identity".into(), events: 20_000 }];
+        let heard = vec![Heard { producer: "identity".into(), events: 20_000, left_out: 0 }];
         let customer = Status { service: "customer".into(), heard, ..Status::default() };
         let all = [identity.clone(), customer.clone()];
         assert_eq!(
@@ -150,11 +165,12 @@ mod tests {
         );
         assert!(troubles(&customer, &all).is_empty() && troubles(&identity, &all).is_empty());
         let deaf = Status {
-            heard: vec![Heard { producer: "identity".into(), events: 7 }],
+            heard: vec![Heard { producer: "identity".into(), events: 7, left_out: 3 }],
             parked_items: 2,
+            copies: vec![CopyStatus { differences: 1, ..CopyStatus::default() }],
             ..customer
         };
-        assert_eq!(troubles(&deaf, &all).len(), 2);
+        assert_eq!(troubles(&deaf, &all).len(), 4);
         let old = Status { outbox_since: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }), ..identity };
         assert_eq!(troubles(&old, &all).len(), 1);
     }

@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     bus::{Bus, Message},
+    copies::Keeper,
     lead::{Settings, cause},
     leader::{BEAT, Term},
     reactions::Reactions,
@@ -60,6 +61,8 @@ pub enum Sabotage {
     NoWatermark,
     /// Messages are acknowledged before their effects are committed.
     AckBeforeCommit,
+    /// Copies are not looked at a second time after they were written.
+    NoSecondLook,
 }
 
 /// A service's ear for another one.
@@ -125,9 +128,11 @@ impl Consumer {
         let mut lanes = JoinSet::new();
         let mut entries = Vec::new();
         let mut heard = Vec::new();
+        let watermarks = self.watermarks(&mut term).await?;
+        let watermarks = self.leave_out_dropped(&mut term, watermarks).await?;
         let effects =
             Effects { db: self.db.clone(), clock: self.clock.clone(), reactions: self.reactions.clone() };
-        for (part, at) in (0..).zip(self.watermarks(&mut term).await?) {
+        for (part, at) in (0..).zip(watermarks) {
             let (entry, arrivals) = mpsc::channel(QUEUE);
             let number = Arc::new(AtomicI64::new(at.number));
             let lane = Lane {
@@ -149,6 +154,7 @@ impl Consumer {
             error = self.ask(&entries, &heard) => Err(error),
             error = self.listen(&entries) => Err(error),
             error = self.doubt(doubted) => Err(error),
+            error = self.keeper(&heard).keep() => Err(error),
         }
     }
 
@@ -172,13 +178,65 @@ impl Consumer {
         Ok(numbers.into_iter().map(Watermark::new).collect())
     }
 
+    /// Where the producer's log does not go back to what was heard last, goes on with what it still has. Copies are made
+    /// complete again, and people are told of what nobody will hear any more.
+    async fn leave_out_dropped(
+        &self,
+        term: &mut Term,
+        mut at: Vec<Watermark>,
+    ) -> Result<Vec<Watermark>, Error> {
+        // Who cannot be asked now is asked by the lanes, which say so when it is necessary.
+        let Ok(heads) = self.producer.heads().await else { return Ok(at) };
+        let producer = self.reactions.producer();
+        // Whoever was not there yet has missed nothing.
+        let was_there = at.iter().any(|mark| mark.number > 0);
+        let mut left_out = 0;
+        for (mark, dropped) in at.iter_mut().zip(&heads.dropped_to) {
+            left_out += (dropped - mark.number).max(0);
+            mark.number = mark.number.max(*dropped);
+        }
+        if left_out == 0 {
+            return Ok(at);
+        }
+        tracing::warn!(
+            service = self.service,
+            producer,
+            left_out,
+            "the log has dropped events that were not heard"
+        );
+        let moved = sqlx::query_as::<_, (i16,)>(
+            "WITH incomplete AS (DELETE FROM platform.copies WHERE producer = $1)
+             UPDATE platform.watermarks SET number = ($2::bigint[])[part + 1],
+               left_out = left_out + CASE WHEN $3 THEN ($2::bigint[])[part + 1] - number ELSE 0 END
+             WHERE producer = $1 AND number <= ($2::bigint[])[part + 1] RETURNING part",
+        )
+        .bind(producer)
+        .bind(at.iter().map(|at| at.number).collect::<Vec<_>>())
+        .bind(was_there);
+        term.commit(moved, at.len()).await?;
+        Ok(at)
+    }
+
+    const fn keeper<'a>(&'a self, heard: &'a [Arc<AtomicI64>]) -> Keeper<'a> {
+        Keeper {
+            service: self.service.as_str(),
+            db: &self.db,
+            clock: &self.clock,
+            producer: &self.producer,
+            producer_name: self.reactions.producer.as_str(),
+            copies: self.reactions.copies.as_slice(),
+            heard,
+            sabotage: self.sabotage,
+        }
+    }
+
     /// Asks the log now and then where it stands: what the bus did not bring in that time, it does not bring.
     async fn ask(&self, entries: &[mpsc::Sender<Arrival>], heard: &[Arc<AtomicI64>]) -> Error {
         let mut before: Vec<i64> = Vec::new();
         let every = if self.bus.is_some() { ASK } else { PAUSE };
         loop {
             let heads = match self.producer.heads().await {
-                Ok(heads) => heads,
+                Ok(heads) => heads.part_numbers,
                 Err(error) => {
                     tracing::debug!(error = cause(&error), "the producer's log could not be asked");
                     before.clone()

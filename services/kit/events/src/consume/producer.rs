@@ -4,7 +4,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use rapport_kernel::{BoxError, Error};
-use rapport_proto::events::v1::{GetLogHeadsRequest, ReadLogRequest, log_service_client::LogServiceClient};
+use rapport_proto::events::v1::{
+    GetLogHeadsRequest, GetLogHeadsResponse, ReadLogRequest, ReadSnapshotRequest, ReadSnapshotResponse,
+    log_service_client::LogServiceClient,
+};
 use tonic::{body::Body, client::GrpcService};
 
 use crate::{api::from_proto, log::Line};
@@ -20,13 +23,15 @@ pub struct Page {
 
 type Asked<T> = BoxFuture<'static, Result<T, Error>>;
 type Read = dyn Fn(i16, i64, i32) -> Asked<Page> + Send + Sync;
-type Heads = dyn Fn() -> Asked<Vec<i64>> + Send + Sync;
+type Heads = dyn Fn() -> Asked<GetLogHeadsResponse> + Send + Sync;
+type Snapshot = dyn Fn(ReadSnapshotRequest) -> Asked<ReadSnapshotResponse> + Send + Sync;
 
 /// The log of the service that is heard.
 #[derive(Clone)]
 pub struct Producer {
     read: Arc<Read>,
     heads: Arc<Heads>,
+    snapshot: Arc<Snapshot>,
 }
 
 impl Producer {
@@ -56,14 +61,22 @@ impl Producer {
                 Ok(Page { lines, epoch: page.epoch })
             })
         };
-        let heads = move || -> Asked<Vec<i64>> {
-            let mut client = client.clone();
+        let asked = client.clone();
+        let heads = move || -> Asked<GetLogHeadsResponse> {
+            let mut client = asked.clone();
             Box::pin(async move {
                 let heads = client.get_log_heads(GetLogHeadsRequest {}).await.map_err(unreachable)?;
-                Ok(heads.into_inner().part_numbers)
+                Ok(heads.into_inner())
             })
         };
-        Self { read: Arc::new(read), heads: Arc::new(heads) }
+        let snapshot = move |request| -> Asked<ReadSnapshotResponse> {
+            let mut client = client.clone();
+            Box::pin(async move {
+                let page = client.read_snapshot(request).await.map_err(unreachable)?;
+                Ok(page.into_inner())
+            })
+        };
+        Self { read: Arc::new(read), heads: Arc::new(heads), snapshot: Arc::new(snapshot) }
     }
 
     /// Lines of a partition after a number, at most so many.
@@ -71,9 +84,14 @@ impl Producer {
         (self.read)(part, after, most).await
     }
 
-    /// The last number of each partition.
-    pub(super) async fn heads(&self) -> Result<Vec<i64>, Error> {
+    /// Where the log stands.
+    pub(crate) async fn heads(&self) -> Result<GetLogHeadsResponse, Error> {
         (self.heads)().await
+    }
+
+    /// Records as they are now.
+    pub(crate) async fn snapshot(&self, request: ReadSnapshotRequest) -> Result<ReadSnapshotResponse, Error> {
+        (self.snapshot)(request).await
     }
 }
 

@@ -28,6 +28,16 @@ CREATE TABLE heard (
 );
 SELECT rapport.protect('heard');
 GRANT USAGE ON SEQUENCE heard_n_seq TO rapport_service;
+-- Copies of notes elsewhere.
+CREATE TABLE copied_notes (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL,
+  version bigint NOT NULL,
+  deleted boolean NOT NULL,
+  text text NOT NULL,
+  CONSTRAINT copied_notes_id PRIMARY KEY (tenant_id, id)
+);
+SELECT rapport.protect('copied_notes');
 ";
 
 #[derive(Clone, Debug, PartialEq, Serialize, FromRow)]
@@ -42,14 +52,14 @@ impl Note {
         Self { id: ctx.clock.new_uuid(), version: 1, text: text.into() }
     }
 
-    /// The event of its last change: the contract has no notes.
+    /// As events tell it: the contract has no notes.
+    pub(crate) fn told(&self) -> pb::Customer {
+        pb::Customer { id: self.id.to_string(), display_name: self.text.clone(), ..pb::Customer::default() }
+    }
+
+    /// The event of its last change.
     fn event(&self) -> pb::CustomerUpdated {
-        let customer = pb::Customer {
-            id: self.id.to_string(),
-            display_name: self.text.clone(),
-            ..pb::Customer::default()
-        };
-        pb::CustomerUpdated { customer: Some(customer), ..pb::CustomerUpdated::default() }
+        pb::CustomerUpdated { customer: Some(self.told()), ..pb::CustomerUpdated::default() }
     }
 }
 
@@ -127,4 +137,19 @@ pub(crate) async fn change(tx: &mut TenantTx, id: Uuid, text: &str) -> Note {
     tx.emit(&after, &after.event()).unwrap();
     tx.flush().await.unwrap();
     after
+}
+
+/// Deletes a note and commits.
+pub(crate) async fn delete(db: &Db, ctx: &Ctx, id: Uuid) {
+    let mut tx = db.begin(ctx).await.unwrap();
+    let before: Note = tx.get_for_update(id).await.unwrap();
+    sqlx::query("DELETE FROM notes WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .execute(tx.conn().await.unwrap())
+        .await
+        .unwrap();
+    let gone = Note { version: before.version + 1, ..before };
+    tx.emit(&gone, &pb::CustomerDeleted { customer: Some(gone.told()) }).unwrap();
+    tx.finish().await.unwrap();
 }

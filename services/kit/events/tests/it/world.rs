@@ -9,14 +9,17 @@ use std::{
 
 use rapport_egress::Door;
 use rapport_events::{
-    Audience, Events, Keep, Log, LogApi, Settings,
+    Audience, Events, Keep, Log, LogApi, Settings, Snapshots,
     bus::{Bus, Options},
     consume::{self, Consumer, Producer},
     queue::Queues,
     sequencer::{Pace, Sabotage},
 };
 use rapport_kernel::{Clock, Ctx, Id, Principal, TenantState};
-use rapport_proto::events::v1::{log_service_client::LogServiceClient, log_service_server::LogServiceServer};
+use rapport_proto::events::v1::{
+    log_service_client::LogServiceClient,
+    log_service_server::{LogService, LogServiceServer},
+};
 use rapport_runtime::parts::Parts;
 use rapport_store::{Db, Step};
 use sqlx::{ConnectOptions as _, Connection as _, FromRow, PgConnection, postgres::PgConnectOptions};
@@ -36,6 +39,7 @@ const STEPS: &[Step] = &[
     rapport_events::WORK,
     rapport_events::WEBHOOKS,
     rapport_events::ERASE,
+    rapport_events::COPIES,
     (1000, "notes", note::MIGRATION),
 ];
 
@@ -157,16 +161,26 @@ impl World {
         }
     }
 
+    /// The log and the notes, as peers ask for them.
+    pub(crate) fn log_api(&self) -> LogApi {
+        let snapshots = Snapshots::default().of::<Note, _>(|_, note| note.told());
+        LogApi { db: self.db.clone(), clock: self.clock.clone(), snapshots }
+    }
+
     /// The ear of this world for another one.
     pub(crate) async fn consumer(&self, producer: &Self) -> Consumer {
-        let log = LogServiceClient::new(LogServiceServer::new(LogApi::new(producer.db.clone())));
+        self.consumer_of(producer, producer.log_api()).await
+    }
+
+    /// The same, where the other one's log is told by `log`.
+    pub(crate) async fn consumer_of(&self, producer: &Self, log: impl LogService) -> Consumer {
         Consumer {
             service: self.name.clone(),
             reactions: note::reactions(&producer.name),
             db: self.db.clone(),
             bus: Some(bus().await),
             clock: self.clock.clone(),
-            producer: Producer::new(log),
+            producer: Producer::new(LogServiceClient::new(LogServiceServer::new(log))),
             sabotage: consume::Sabotage::None,
         }
     }

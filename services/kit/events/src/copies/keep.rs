@@ -1,0 +1,142 @@
+//! Making copies complete, and comparing them with what their owner has.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use rapport_kernel::{Clock, Error};
+use rapport_store::{Db, database};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Copy,
+    compare::{Compared, Comparison},
+};
+use crate::{
+    consume::{Producer, Sabotage},
+    lead::cause,
+};
+
+/// How often it is looked whether copies are to be compared.
+const LOOK: Duration = Duration::from_secs(5);
+/// Seconds between two comparisons.
+const EVERY: i64 = 86_400;
+/// How often it is looked whether something was heard.
+const SOON: Duration = Duration::from_millis(50);
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Keeps a service's copies of another one's records complete.
+#[derive(Clone, Copy)]
+pub(crate) struct Keeper<'a> {
+    pub(crate) service: &'a str,
+    pub(crate) db: &'a Db,
+    pub(crate) clock: &'a Clock,
+    pub(crate) producer: &'a Producer,
+    pub(crate) producer_name: &'a str,
+    pub(crate) copies: &'a [Copy],
+    /// Where each lane stands.
+    pub(crate) heard: &'a [Arc<AtomicI64>],
+    /// For tests: a promise to break.
+    pub(crate) sabotage: Sabotage,
+}
+
+impl Keeper<'_> {
+    /// Compares what is new at once, and everything once a day. What differs is made what its owner has.
+    pub(crate) async fn keep(self) -> Error {
+        loop {
+            for copy in self.copies {
+                if let Err(error) = self.compare_if_due(copy).await {
+                    let (service, name) = (self.service, copy.table.name);
+                    tracing::warn!(service, name, error = cause(&error), "copies could not be compared");
+                }
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn compare_if_due(&self, copy: &Copy) -> Result<(), Error> {
+        let mut tx = self.db.platform().await?;
+        let compared: Option<rapport_kernel::Instant> = sqlx::query_scalar(
+            "SELECT compare_time FROM platform.copies WHERE producer = $1 AND name = $2 AND shape = $3",
+        )
+        .bind(self.producer_name)
+        .bind(copy.table.name)
+        .bind(copy.shape())
+        .fetch_optional(tx.conn()?)
+        .await
+        .map_err(database)?;
+        tx.commit().await?;
+        if compared.is_some_and(|last| self.clock.now() < last.plus_seconds(EVERY)) {
+            return Ok(());
+        }
+        let comparison = Comparison { keeper: self, copy, complete: compared.is_some() };
+        let compared = comparison.run().await?;
+        self.note(copy, compared).await
+    }
+
+    async fn note(&self, copy: &Copy, compared: Compared) -> Result<(), Error> {
+        let Compared { records, differences } = compared;
+        tracing::info!(
+            service = self.service,
+            name = copy.table.name,
+            records,
+            differences,
+            "copies are complete"
+        );
+        let mut tx = self.db.platform().await?;
+        sqlx::query(
+            "INSERT INTO platform.copies AS c (producer, name, shape, records, differences, last_differences, compare_time)
+             VALUES ($1, $2, $3, $4, $5, $5, $6)
+             ON CONFLICT (producer, name) DO UPDATE SET shape = excluded.shape, records = excluded.records,
+               differences = c.differences + excluded.differences, last_differences = excluded.last_differences,
+               compare_time = excluded.compare_time",
+        )
+        .bind(self.producer_name)
+        .bind(copy.table.name)
+        .bind(copy.shape())
+        .bind(records)
+        .bind(differences)
+        .bind(self.clock.now())
+        .execute(tx.conn()?)
+        .await
+        .map_err(database)?;
+        tx.commit().await
+    }
+
+    /// Waits until everything is heard that has happened at the producer by now; whether that came to pass in time.
+    pub(super) async fn caught_up(&self) -> Result<bool, Error> {
+        let begun = Instant::now();
+        let mut heads = self.producer.heads().await?;
+        let last_waiting = heads.last_waiting;
+        while heads.first_waiting > 0 && heads.first_waiting <= last_waiting {
+            if begun.elapsed() > PATIENCE {
+                return Ok(false);
+            }
+            sleep(SOON).await;
+            heads = self.producer.heads().await?;
+        }
+        while self.behind(&heads.part_numbers) {
+            if begun.elapsed() > PATIENCE {
+                return Ok(false);
+            }
+            sleep(SOON).await;
+        }
+        Ok(true)
+    }
+
+    fn behind(&self, heads: &[i64]) -> bool {
+        self.heard.iter().zip(heads).any(|(heard, head)| heard.load(Ordering::Relaxed) < *head)
+    }
+}
+
+impl Copy {
+    /// What is copied where: when it changes, all of it is copied anew.
+    fn shape(&self) -> String {
+        let table = &self.table;
+        format!("{} to {} ({})", table.resource, table.table, table.columns)
+    }
+}
