@@ -34,6 +34,7 @@ pub const MIGRATIONS: &[Step] = &[
     (1000, "customers", include_str!("../migrations/1000_customers.sql")),
     (1001, "customer units", include_str!("../migrations/1001_customer_units.sql")),
     (1002, "customer erasure", include_str!("../migrations/1002_customer_erasure.sql")),
+    (1003, "customer units", include_str!("../migrations/1003_customer_units.sql")),
 ];
 
 /// What the service needs from whoever starts it.
