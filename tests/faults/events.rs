@@ -86,6 +86,7 @@ impl Stage {
         let databases = Databases::on(servers.postgres_url());
         let mut options = Options::default();
         options.config.nats.url = Some(servers.nats_url());
+        options.config.nats.stream_bytes = 16 << 20;
         let world = World::on(databases.clone(), options).await;
         let [one, other] = [world.tenant("one").await, world.tenant("other").await];
         let accounts = [&one, &other]

@@ -1,7 +1,7 @@
 //! `make bench`: each figure that Rapport promises, measured against its reference within one run, as a table. Machines differ
 //! and are shared, so what counts is the ratio; measured and reference take turns, and the middle of the turns is told.
 //!
-//! `make bench ARGS='create lists'` measures some of them; without names all are measured, which takes about half an hour.
+//! `make bench ARGS='create lists'` measures some of them; without names all are measured, which takes about an hour.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,12 +23,27 @@ mod pgbench;
 mod process;
 mod rest;
 mod statements;
+mod streams;
+mod units;
 mod up;
 
 use figure::Figure;
 
 /// What can be measured, in the order in which it is.
-const NAMES: [&str; 7] = ["create", "rest", "import", "lists", "neighbour", "events", "up"];
+const NAMES: [&str; 12] = [
+    "create",
+    "rest",
+    "import",
+    "lists",
+    "units",
+    "neighbour",
+    "events",
+    "fairness",
+    "copies",
+    "bus",
+    "streams",
+    "up",
+];
 
 #[tokio::main]
 async fn main() {
@@ -56,7 +71,12 @@ async fn measure(name: &str) -> Vec<Figure> {
         "import" => import::measure().await,
         "lists" => lists::measure().await,
         "neighbour" => neighbour::measure().await,
+        "units" => units::measure().await,
         "events" => events::measure().await,
+        "fairness" => events::neighbour().await,
+        "copies" => events::copies().await,
+        "bus" => events::wiped().await,
+        "streams" => streams::measure().await,
         _ => up::measure().await,
     }
 }

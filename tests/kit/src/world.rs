@@ -107,9 +107,11 @@ impl World {
         config.grpc = config.listen;
         #[expect(clippy::disallowed_methods, reason = "where tests learn of their server")]
         let nats = std::env::var("RAPPORT_TEST_NATS").ok();
-        config.nats.url = config.nats.url.or(nats);
+        if config.nats.url.is_none() {
+            // Many worlds share this server's disk.
+            (config.nats.url, config.nats.stream_bytes) = (nats, 16 << 20);
+        }
         config.nats.root = databases.name().to_owned();
-        config.nats.stream_bytes = 16 << 20;
         config.egress.allow =
             config.egress.allow.into_iter().chain(["hooks.example.test:443".to_owned()]).collect();
         config.security.internal_secret = Some(INTERNAL.into());
