@@ -15,6 +15,7 @@ use crate::{
     relay::relay,
     retention::Keep,
     sequencer::{self, Pace, drive},
+    tidy::tidy,
 };
 
 /// The pause before this process stands by again, after it lost the lead or the database.
@@ -103,7 +104,12 @@ impl Log {
                 None => Ok(()),
             }
         };
-        tokio::try_join!(sequencing, relaying).map(drop)
+        let tidying = async {
+            // For as long as this process leads, and no longer.
+            let tidied = stop.run_until_cancelled(tidy(&self.db, &self.clock)).await;
+            tidied.unwrap_or(Ok(()))
+        };
+        tokio::try_join!(sequencing, relaying, tidying).map(drop)
     }
 }
 

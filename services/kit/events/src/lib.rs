@@ -25,6 +25,7 @@ mod service;
 mod simulation;
 mod snapshot;
 mod status;
+mod tidy;
 mod verify;
 mod webhooks;
 
@@ -72,6 +73,7 @@ pub fn audit(audit: Audit) -> Audit {
         "erase",
         "waits",
         "record_keys",
+        "file_tenant",
     ];
     let audit = tables.into_iter().chain(heard).fold(audit, Audit::platform);
     functions

@@ -35,6 +35,7 @@ async fn days_that_are_over_are_dropped_by_class_and_the_rest_verifies() {
     }
     log.end().await;
     assert_eq!(world.count(kept).await, 8 * 3 + 1, "today and the eight days before");
+    what_is_beside_it_goes_too(&world).await;
     assert_eq!(
         world.count("SELECT count(*) FROM platform.event_log WHERE retention = 'extended'").await,
         12 * 2
@@ -54,6 +55,44 @@ async fn days_that_are_over_are_dropped_by_class_and_the_rest_verifies() {
     assert!(other.heard().await.len() < 12 * 5);
     let gaps = "SELECT count(*) FROM platform.watermarks WHERE number > 0";
     assert!(other.count(gaps).await < 32);
+}
+
+/// Lines of the ledger and parked items of dropped days go, if they are done with.
+async fn what_is_beside_it_goes_too(world: &World) {
+    let mut admin = world.admin().await;
+    for (outcome, state) in [("done", "done"), ("waiting", "parked")] {
+        let sql = format!(
+            "INSERT INTO ledger_entries (tenant_id, id, version, event_id, trigger, step, outcome, reason, problem, attempts, detail,
+               subject, record, event_time, create_time, update_time)
+             SELECT tenant_id, gen_random_uuid(), 1, gen_random_uuid(), 'webhook', '', '{outcome}', '', '', 1, '{{}}', '', '', t, t, t
+             FROM platform.tenant_numbers, generate_series(now(), now() + interval '12 days', interval '1 day') AS t;
+             INSERT INTO parked_items (tenant_id, id, version, producer, handler, event_id, type, resource, record_id, record_version,
+               part, part_number, state, reason, problem, attempts, line, event_time, create_time, update_time)
+             SELECT tenant_id, gen_random_uuid(), 1, 'test', 'test', gen_random_uuid(), '', '', gen_random_uuid(), 1, 0, 1, '{state}',
+               '', '', 1, '', t, t, t
+             FROM platform.tenant_numbers, generate_series(now(), now() + interval '12 days', interval '1 day') AS t"
+        );
+        admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    }
+    let log = Kept::keep(world.service_log());
+    for (table, left) in [
+        ("SELECT count(*) FROM ledger_entries", 13 + 9 + 2 * 13),
+        ("SELECT count(*) FROM parked_items", 13 + 9 + 2 * 13),
+    ] {
+        let mut there = 0;
+        for _ in 0..200 {
+            there = world.count(table).await;
+            if there == left {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(
+            there, left,
+            "the one tenant's of all days, the other one's of today and eight days before, and what is open"
+        );
+    }
+    log.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
