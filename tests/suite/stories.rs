@@ -4,5 +4,6 @@ mod a_manager_sees_what_belongs_to_the_units_below;
 mod one_trace_holds_a_request;
 mod readiness_is_told_alike_everywhere;
 mod real_customers_are_brought_in;
+mod what_an_operator_decides_holds_everywhere;
 mod what_callers_may_not_and_what_is_private_is_on_record;
 mod what_happens_is_followed_as_it_happens;

@@ -49,6 +49,7 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::COPIES,
     (1000, "identity", include_str!("../migrations/1000_identity.sql")),
     (1001, "identity audit", include_str!("../migrations/1001_audit.sql")),
+    (1002, "log retention", include_str!("../migrations/1002_log_retention.sql")),
 ];
 
 /// What identity needs to run.

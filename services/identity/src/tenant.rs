@@ -1,6 +1,7 @@
 //! Tenants: the companies that this installation serves. The directory spans tenants, so it lies on a plane of its own, the
 //! operators': there the tenants are the records (see the migration).
 pub(crate) mod api;
+mod retention;
 mod state;
 mod store;
 
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 pub(crate) use store::{Profile, of_slug, profile};
 
+use self::retention::Retention;
 use crate::{
     Shared, regional, request, role,
     user::{self, User},
@@ -42,6 +44,7 @@ pub(crate) struct Tenant {
     create_time: Instant,
     update_time: Instant,
     delete_time: Option<Instant>,
+    log_retention: Retention,
 }
 
 impl Resource for Tenant {
@@ -49,7 +52,7 @@ impl Resource for Tenant {
     const KIND: &'static str = "identity.tenant";
     const TABLE: &'static str = "rapport.directory";
     const COLUMNS: &'static str = "id, version, slug, display_name, state, generation, cell, region, locale, time_zone, \
-                                   phone_region, base_currency, create_time, update_time, delete_time";
+                                   phone_region, base_currency, create_time, update_time, delete_time, log_retention";
     const READ: &'static str = "";
     const SOFT_DELETE: bool = true;
 
@@ -107,6 +110,7 @@ impl Tenant {
             create_time: now,
             update_time: now,
             delete_time: None,
+            log_retention: Retention::of(tenant.log_retention()),
         })
     }
 
@@ -129,6 +133,7 @@ impl Tenant {
                     self.base_currency =
                         or(regional::currency("tenant.base_currency", &tenant.base_currency)?, "USD");
                 }
+                "log_retention" => self.log_retention = Retention::of(tenant.log_retention()),
                 "slug" if tenant.slug == self.slug => {}
                 "region" if tenant.region == self.region => {}
                 "slug" | "region" => return Err(immutable(path)),
@@ -173,6 +178,7 @@ impl From<Tenant> for pb::Tenant {
             create_time: Some(time::to_proto(tenant.create_time)),
             update_time: Some(time::to_proto(tenant.update_time)),
             delete_time: tenant.delete_time.map(time::to_proto),
+            log_retention: tenant.log_retention.to_proto().into(),
         }
     }
 }

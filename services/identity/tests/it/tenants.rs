@@ -61,6 +61,7 @@ async fn a_tenant_begins_with_its_roles_and_an_invited_administrator() {
         generation: 1,
         cell: "main".into(),
         region: "cn-east".into(),
+        log_retention: pb::LogRetention::Standard.into(),
         create_time: acme.create_time,
         update_time: acme.update_time,
         ..tenant("acme")

@@ -18,6 +18,20 @@ ALTER TABLE platform.copies OWNER TO rapport_platform;
 -- Events that the producer's log had dropped before they were heard, and which nobody hears any more.
 ALTER TABLE platform.watermarks ADD COLUMN left_out bigint NOT NULL DEFAULT 0;
 
+-- What identity says of a tenant: by which class its events are filed from now on. It says so in the tenant itself, or on the
+-- operators' plane.
+CREATE FUNCTION rapport.file_tenant(p_tenant uuid, p_retention text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_setting('rapport.tenant')::uuid NOT IN (p_tenant, '00000000-0000-8000-8000-6f7065726174') THEN
+    RAISE EXCEPTION 'a tenant is filed by itself or by operators';
+  END IF;
+  UPDATE platform.tenants SET retention = p_retention WHERE id = p_tenant;
+END $$;
+ALTER FUNCTION rapport.file_tenant OWNER TO rapport_platform;
+REVOKE ALL ON FUNCTION rapport.file_tenant FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION rapport.file_tenant TO rapport_service;
+
 -- Ids and versions of a table's records that are not deleted, of all tenants in the order of the primary key: those after one
 -- key up to another one, the first `p_most` of them.
 CREATE FUNCTION rapport.record_keys(
