@@ -1,4 +1,5 @@
 //! The gRPC face of a tenant's events.
+use futures::stream::{Map, StreamExt as _};
 use rapport_kernel::{Ctx, Error};
 use rapport_proto::events::v1::{self as pb, event_service_server::EventService};
 use tokio::sync::mpsc;
@@ -8,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Feed,
     wanted::Wanted,
-    watch::{QUEUE, Watcher},
+    watch::{QUEUE, Told, Watcher},
 };
 
 /// Events of a page when the caller does not say.
@@ -18,7 +19,7 @@ const ENTRIES: usize = 50;
 
 #[tonic::async_trait]
 impl EventService for Feed {
-    type WatchEventsStream = ReceiverStream<Result<pb::WatchEventsResponse, Status>>;
+    type WatchEventsStream = Map<ReceiverStream<Told>, fn(Told) -> Result<pb::WatchEventsResponse, Status>>;
 
     async fn get_event_position(
         &self,
@@ -53,7 +54,7 @@ impl EventService for Feed {
         self.lines(&ctx, at, 1).await?;
         let (out, answer) = mpsc::channel(QUEUE);
         tokio::spawn(Watcher { feed: self.clone(), ctx, wanted, at, out }.run());
-        Ok(Response::new(ReceiverStream::new(answer)))
+        Ok(Response::new(ReceiverStream::new(answer).map(|told| *told)))
     }
 
     async fn list_record_history(

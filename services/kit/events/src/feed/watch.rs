@@ -21,6 +21,9 @@ const PIECE: usize = 200;
 /// Events on their way to a watcher who reads slowly.
 pub(super) const QUEUE: usize = 8;
 
+/// What a watcher is told. On its way it is in a box, since a queue has room for many of them even where it is empty.
+pub(super) type Told = Box<Result<WatchEventsResponse, Status>>;
+
 /// Somebody who watches.
 pub(super) struct Watcher {
     pub(super) feed: Feed,
@@ -28,7 +31,7 @@ pub(super) struct Watcher {
     pub(super) wanted: Wanted,
     /// Everything up to this number was told.
     pub(super) at: i64,
-    pub(super) out: mpsc::Sender<Result<WatchEventsResponse, Status>>,
+    pub(super) out: mpsc::Sender<Told>,
 }
 
 /// Why a watcher is told nothing more.
@@ -49,7 +52,7 @@ impl Watcher {
     /// Tells until the watcher leaves or the time is over.
     pub(super) async fn run(mut self) {
         if let Err(End::Failed(error)) = self.tell().await {
-            let _ = self.out.send(Err(error.into())).await;
+            let _ = self.out.send(Box::new(Err(error.into()))).await;
         }
     }
 
@@ -58,14 +61,15 @@ impl Watcher {
         let mut news = self.feed.hub.watch(self.ctx.tenant.uuid());
         self.send(None).await?;
         loop {
-            self.catch_up().await?;
+            // In a box of its own, which is gone while nothing happens.
+            Box::pin(self.catch_up()).await?;
             let mut beat = Instant::now() + BEAT;
             loop {
                 tokio::select! {
                     heard = news.recv() => match heard {
                         Ok(News::Line(line)) if line.tenant_number <= self.at => {}
                         Ok(News::Line(line)) if line.tenant_number == self.at + 1 => {
-                            if self.lines(slice::from_ref(&line)).await? {
+                            if Box::pin(self.lines(slice::from_ref(&line))).await? {
                                 beat = Instant::now() + BEAT;
                             }
                         }
@@ -112,7 +116,7 @@ impl Watcher {
     }
 
     async fn send(&self, event: Option<rapport_proto::events::v1::Event>) -> Result<(), End> {
-        let sent = self.out.send(Ok(WatchEventsResponse { number: self.at, event })).await;
+        let sent = self.out.send(Box::new(Ok(WatchEventsResponse { number: self.at, event }))).await;
         sent.map_err(|_| End::Over)
     }
 }
