@@ -57,7 +57,7 @@ pub(crate) async fn measure() -> Vec<Figure> {
     let world = World::new().await;
     let mut figures = writers::measure(&world).await;
     let other = Other::new(&world, "timed").await;
-    let stop = other.hear(&world, telling()).await;
+    let stop = other.hear(&world, telling(None)).await;
     other.has_heard_all(&world).await;
     figures.extend(latency::measure(&world, &other).await);
     stop.cancel();
@@ -70,9 +70,12 @@ pub(crate) async fn measure() -> Vec<Figure> {
     figures
 }
 
-/// Writes an effect of each customer, and tells whoever listens.
-fn telling() -> Reactions {
-    Reactions::to("customer").on::<CustomerCreated>("note", |tx, event| Box::pin(note(tx, event, true)))
+/// Writes an effect of each customer, and tells whoever listens of those of one tenant, or of all.
+fn telling(tenant: Option<Uuid>) -> Reactions {
+    Reactions::to("customer").on::<CustomerCreated>("note", move |tx, event| {
+        let tells = tenant.is_none_or(|tenant| tenant == event.line().tenant_id);
+        Box::pin(note(tx, event, tells))
+    })
 }
 
 /// The same without telling.

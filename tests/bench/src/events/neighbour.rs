@@ -38,7 +38,7 @@ async fn imported() -> Figure {
     telco::define_fields(&a).await;
     let import = import::uploaded(&a, ROWS).await;
     let other = Other::new(&world, "neighbour").await;
-    let stop = other.hear(&world, telling()).await;
+    let stop = other.hear(&world, telling(Some(b.id.parse().unwrap()))).await;
     effects(&world, &other, &b, PACE, sleep(Duration::from_secs(3))).await;
     let quiet = effects(&world, &other, &b, PACE, sleep(QUIET)).await;
     let busy = effects(&world, &other, &b, PACE, async {
@@ -57,7 +57,7 @@ async fn flooded(sequencer: sequencer::Sabotage, how: &str, aim: Aim) -> Figure 
     let world = World::with(Options { sabotage_of_events, ..Options::default() }).await;
     let (a, b) = (world.tenant("flood").await, world.tenant("neighbour").await);
     let other = Other::new(&world, "neighbour").await;
-    let stop = other.hear(&world, telling()).await;
+    let stop = other.hear(&world, telling(Some(b.id.parse().unwrap()))).await;
     effects(&world, &other, &b, PACE, sleep(Duration::from_secs(3))).await;
     let quiet = effects(&world, &other, &b, PACE, sleep(QUIET)).await;
     let busy = effects(&world, &other, &b, PACE, async {

@@ -43,7 +43,7 @@ impl Table {
         Ok(Verdict::Done)
     }
 
-    /// Writes rows, where there are none or `unless_newer` holds; says which records changed.
+    /// Writes rows, where there are none or `where_old` holds of the one that is there; says which records changed.
     pub(super) async fn put(
         &self,
         tx: &mut TenantTx,

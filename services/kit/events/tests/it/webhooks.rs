@@ -357,6 +357,12 @@ async fn one_event_that_is_refused_holds_up_its_lane_for_a_day_and_nothing_at_al
         off.off_reason,
         "nothing arrived for 24 hours; at last the receiver answered 500 Internal Server Error"
     );
+    // What other lanes had begun to send by then comes to its end.
+    let mut refused = 0;
+    while refused != hooked.receiver.refusals.load(Ordering::SeqCst) {
+        refused = hooked.receiver.refusals.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     create(&hooked.world.db, &hooked.ctx, &["later"; 2]).await;
     hooked.receiver.status.store(200, Ordering::SeqCst);
     hooked.world.later(3_600);
