@@ -126,7 +126,7 @@ impl Key {
         pb::RecordKey { tenant_id: self.tenant_id.to_string(), record_id: self.id.to_string() }
     }
 
-    /// Before or after all versions of the same record.
+    /// Its tenant and id, by which records are in order.
     pub(crate) const fn at(self) -> (Uuid, Uuid) {
         (self.tenant_id, self.id)
     }

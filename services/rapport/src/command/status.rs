@@ -45,7 +45,10 @@ pub async fn run(options: &Options) -> Result<(), BoxError> {
             );
         }
         for copy in &status.copies {
-            println!("  {:<26} {} records of {}", copy.name, copy.records, copy.producer);
+            println!(
+                "  copy {:<21} {} records of {} when last compared",
+                copy.name, copy.records, copy.producer
+            );
         }
         for tenant in status.tenants.iter().filter(|tenant| tenant.parked_items > 0) {
             println!("  tenant {}  {} parked", tenant.tenant, tenant.parked_items);

@@ -19,6 +19,7 @@ use crate::{
 const PAGE: i32 = 1_000;
 /// Keys of a page's range, there and here: there may be more than records, since both go on.
 const KEYS: i32 = 5_000;
+
 /// One record among those of all tenants: the tenant, and its id.
 type Place = (Uuid, Uuid);
 
@@ -150,10 +151,7 @@ impl Comparison<'_> {
     /// How many of these are still here as they were when everything has been heard: no event has changed them, though one
     /// should have. None where copies are not complete yet, and none when the lanes do not get that far.
     async fn unheard(&self, page: &Page, mut late: BTreeMap<Place, Option<i64>>) -> Result<i64, Error> {
-        if !self.complete {
-            return Ok(0);
-        }
-        if late.is_empty() || !self.keeper.caught_up().await? {
+        if !self.complete || late.is_empty() || !self.keeper.caught_up().await? {
             return Ok(0);
         }
         let here = self.here(page).await?;

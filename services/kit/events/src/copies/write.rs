@@ -74,7 +74,7 @@ impl Table {
         .map_err(database)
     }
 
-    /// What is here by the same version, but is not what its owner has.
+    /// For [`Self::put`]: what is older, or is of the same version and yet not what its owner has.
     pub(super) fn differs(&self) -> String {
         let (ours, theirs) = (self.each("t"), self.each("excluded"));
         format!(
