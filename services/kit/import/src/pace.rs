@@ -14,7 +14,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long to look before it is judged how much others do.
 const LOOK: Duration = Duration::from_millis(250);
 /// Transactions a second of others from which on they are at work. Who only watches the progress has fewer.
-const CROWD: f64 = 20.0;
+const CROWD: f64 = 5.0;
+/// For so long they count as being at work after they were: people do not come back to a machine that is taken.
+const STAY: Duration = Duration::from_secs(1);
 
 /// The pace of a run.
 #[derive(Debug)]
@@ -32,7 +34,8 @@ pub(crate) struct Pace {
     since: Instant,
     /// When it was last looked what others do, and how much they had done by then.
     looked: Option<(Instant, u64)>,
-    crowded: bool,
+    /// When others were at work last.
+    crowded: Option<Instant>,
 }
 
 impl Pace {
@@ -51,7 +54,7 @@ impl Pace {
             patience: options.patience,
             since: Instant::now(),
             looked: None,
-            crowded: false,
+            crowded: None,
         }
     }
 
@@ -67,7 +70,7 @@ impl Pace {
         self.last = took;
         // Parts of a batch say nothing about whole ones.
         if rows * 2 >= self.rows {
-            let target = if self.crowded { self.busy_target } else { self.target };
+            let target = if self.is_crowded() { self.busy_target } else { self.target };
             let ideal = rows as f64 * target.as_secs_f64() / took.as_secs_f64().max(1e-6);
             let most = self.most.min(self.rows * 2);
             self.rows = (ideal as usize).clamp(LEAST.max(self.rows / 4).min(most), most);
@@ -81,19 +84,21 @@ impl Pace {
             return;
         };
         if at.elapsed() >= LOOK {
-            self.crowded = begun.saturating_sub(before) as f64 > CROWD * at.elapsed().as_secs_f64();
+            if begun.saturating_sub(before) as f64 > CROWD * at.elapsed().as_secs_f64() {
+                self.crowded = Some(Instant::now());
+            }
             self.looked = Some((Instant::now(), begun));
         }
     }
 
     /// Whether others are at work on the same database, as far as this process knows.
-    pub(crate) const fn is_crowded(&self) -> bool {
-        self.crowded
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded.is_some_and(|at| at.elapsed() < STAY)
     }
 
     /// Rests, so that others have their turn: for long while they are at work.
     pub(crate) async fn rest(&self) {
-        let rest = self.last.mul_f64(if self.crowded { self.busy_rest } else { self.rest });
+        let rest = self.last.mul_f64(if self.is_crowded() { self.busy_rest } else { self.rest });
         if rest.is_zero() {
             tokio::task::yield_now().await;
         } else {
@@ -145,12 +150,14 @@ mod tests {
             pace.look(1_000 + begun);
             pace.is_crowded()
         };
-        assert!(!since(15, &mut pace), "somebody watches");
+        assert!(!since(3, &mut pace), "somebody watches");
         assert!(since(30, &mut pace), "people are at work");
         for _ in 0..5 {
             pace.measure(pace.rows(), Duration::from_micros(pace.rows() as u64 * 500));
         }
         assert_eq!(pace.rows(), 40, "0.5 ms a row");
+        assert!(since(0, &mut pace), "they may come back");
+        pace.crowded = pace.crowded.and_then(|at| at.checked_sub(STAY));
         assert!(!since(0, &mut pace), "they have gone home");
     }
 }
