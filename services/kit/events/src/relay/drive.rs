@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Lines that are on their way at a time.
-const WINDOW: usize = 512;
+const WINDOW: usize = 128;
 /// Lines that are read at a time.
 const PIECE: usize = 256;
 /// How often it is noted how far the bus has come: after a crash that much is published again.

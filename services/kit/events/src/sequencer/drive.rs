@@ -44,7 +44,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            batch: 256,
+            batch: 128,
             look: 4096,
             remembered: 500_000,
             gather: Duration::from_millis(3),
@@ -73,8 +73,10 @@ pub(crate) async fn drive(
     let mut beat = Instant::now();
     let mut tidied: Option<Instant> = None;
     while !stop.is_cancelled() {
+        let mut seen_all = true;
         if sequencer.waiting() < pace.remembered {
             let (rows, snapshot) = look(term.session(), &sequencer, pace.look).await?;
+            seen_all = rows.len() < pace.look;
             sequencer.saw(rows, snapshot);
         }
         let today = clock.now().utc_date();
@@ -87,9 +89,11 @@ pub(crate) async fn drive(
             fresh.push(write(term, &batch, clock, day).await?);
             log.grown.send_replace(());
             (pause, beat) = (pace.first_pause, Instant::now());
-            // What waits longer than a batch is somebody's bulk work: it leaves the machine to those who write.
+            // What waits longer than a batch is somebody's bulk work: it leaves the machine to those who write. But whoever
+            // stands behind it in the outbox has to be seen before their turn can come.
             sleep(match sequencer.waiting() {
                 0 => pace.gather,
+                _ if !seen_all => Duration::ZERO,
                 _ => begun.elapsed().mul_f64(pace.rest).min(pace.longest_pause),
             })
             .await;
