@@ -9,6 +9,7 @@ mod doubt;
 mod drive;
 mod lane;
 mod producer;
+mod turns;
 
 pub use drive::{Consumer, Sabotage};
 pub use producer::{Page, Producer};

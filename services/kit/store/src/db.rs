@@ -115,6 +115,11 @@ impl Db {
         &self.0.units
     }
 
+    /// How many transactions may be open at once.
+    pub fn pool_size(&self) -> usize {
+        self.0.pool.status().max_size
+    }
+
     /// How many tenants' transactions began here since the process started: how busy it is.
     pub fn begun(&self) -> u64 {
         self.0.begun.load(Ordering::Relaxed)

@@ -37,6 +37,14 @@ pub fn database(error: sqlx::Error) -> Error {
     }
 }
 
+/// Whether the database could not do its work now, whatever was asked of it. Not so where a statement was given up because it
+/// took too long: when it is tried again, that may well take as long.
+pub fn is_out_of_reach(error: &Error) -> bool {
+    let Error::Unavailable(cause) = error else { return false };
+    let code = cause.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    code.and_then(|error| error.code()).as_deref() != Some("57014")
+}
+
 /// The code with which one of the kit's own functions refused.
 pub(crate) fn refusal(error: &sqlx::Error) -> Option<&str> {
     let pg = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;

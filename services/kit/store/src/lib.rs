@@ -35,7 +35,7 @@ mod writes;
 pub use attributes::{Attribute, Attributes, to_struct};
 pub use db::{Db, Options};
 pub use diff::{Diff, diff};
-pub use error::database;
+pub use error::{database, is_out_of_reach};
 pub use etag::Etag;
 pub use house::keep_house;
 pub use list::{ListParams, Page};

@@ -15,10 +15,13 @@ pub struct Reaction {
     emitted: bool,
 }
 
+/// BEGIN; what takes longer than this is not worth that other events wait behind it.
+const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '10s'";
+
 impl Db {
     /// Begins a transaction for the effects of events.
     pub async fn begin_reaction(&self) -> Result<Reaction, Error> {
-        Ok(Reaction { db: self.clone(), tx: Some(self.open("BEGIN").await?), emitted: false })
+        Ok(Reaction { db: self.clone(), tx: Some(self.open(BEGIN).await?), emitted: false })
     }
 }
 

@@ -3,10 +3,13 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use prost::Message as _;
 use rapport_kernel::{Clock, Error, Instant};
-use rapport_store::{Db, Reaction, database};
+use rapport_store::{Db, Reaction, database, is_out_of_reach};
 use uuid::Uuid;
 
-use super::Watermark;
+use super::{
+    Watermark,
+    turns::{Place, Turns},
+};
 use crate::{
     api::to_proto,
     log::Line,
@@ -23,6 +26,8 @@ pub(super) struct Effects {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) reactions: Reactions,
+    /// Shared by the lanes.
+    pub(super) turns: Turns,
 }
 
 /// Handlers with something parked of a record: later events of it wait behind that.
@@ -41,6 +46,7 @@ impl Effects {
     /// Applies lines, the next ones of their partition; says where that leaves the watermark.
     ///
     /// All of them in one transaction. If that does not work, one after the other, and what cannot be worked off is parked.
+    /// Whoever has no `place` yet lines up for one.
     ///
     /// # Errors
     /// `Unavailable` while the database cannot be reached, `Conflict` when somebody else has heard some of them.
@@ -49,10 +55,11 @@ impl Effects {
         from: Watermark,
         epoch: i64,
         lines: &[Arc<Line>],
+        place: Option<Place>,
     ) -> Result<Watermark, Error> {
-        match self.all(from, epoch, lines).await {
-            Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+        match self.all(from, epoch, lines, place).await {
             Ok(to) => return Ok(to),
+            Err(error) if is_out_of_reach(&error) => return Err(error),
             Err(error) if lines.len() == 1 => tracing::debug!(%error, "an event failed"),
             Err(error) => tracing::debug!(%error, "events failed together, and are worked off one by one"),
         }
@@ -63,8 +70,14 @@ impl Effects {
         Ok(at)
     }
 
-    async fn all(&self, from: Watermark, epoch: i64, lines: &[Arc<Line>]) -> Result<Watermark, Error> {
-        let mut reaction = self.db.begin_reaction().await?;
+    async fn all(
+        &self,
+        from: Watermark,
+        epoch: i64,
+        lines: &[Arc<Line>],
+        place: Option<Place>,
+    ) -> Result<Watermark, Error> {
+        let (_place, mut reaction) = self.begin(lines, place).await?;
         let concern: Vec<_> =
             lines.iter().filter(|line| !self.reactions.to_line(line).is_empty()).cloned().collect();
         let parked = self.parked(&mut reaction, &concern).await?;
@@ -100,7 +113,7 @@ impl Effects {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let mut reaction = self.db.begin_reaction().await?;
+            let (place, mut reaction) = self.begin(std::slice::from_ref(line), None).await?;
             let parked = self.parked(&mut reaction, std::slice::from_ref(line)).await?;
             let mut failures = Vec::new();
             for handler in self.reactions.to_line(line) {
@@ -119,7 +132,7 @@ impl Effects {
                 };
                 match handled {
                     Ok(Verdict::Done) => continue,
-                    Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+                    Err(error) if is_out_of_reach(&error) => return Err(error),
                     Ok(Verdict::Park(problem)) => {
                         failures.push(Failure::parked(handler.name, "PARKED", problem, attempts));
                     }
@@ -131,7 +144,7 @@ impl Effects {
                 failures.iter().any(|failure| failure.state == "parked" && failure.reason != "PARKED");
             match pauses.next().filter(|_| retry) {
                 Some(pause) => {
-                    drop(reaction);
+                    drop((reaction, place));
                     tokio::time::sleep(*pause).await;
                 }
                 None => {
@@ -140,6 +153,15 @@ impl Effects {
                 }
             }
         }
+    }
+
+    /// Begins when it is these lines' turn.
+    async fn begin(&self, lines: &[Arc<Line>], place: Option<Place>) -> Result<(Place, Reaction), Error> {
+        let place = match place {
+            Some(place) => place,
+            None => self.turns.line_up(lines.iter().map(|line| line.tenant_id)).granted().await,
+        };
+        Ok((place, self.db.begin_reaction().await?))
     }
 
     async fn parked(&self, reaction: &mut Reaction, lines: &[Arc<Line>]) -> Result<Parked, Error> {

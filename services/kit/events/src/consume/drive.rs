@@ -29,6 +29,7 @@ use super::{
     doubt::Doubtful,
     lane::{Arrival, Lane},
     producer::Producer,
+    turns::Turns,
 };
 use crate::{
     bus::{Bus, Message},
@@ -130,8 +131,13 @@ impl Consumer {
         let mut heard = Vec::new();
         let watermarks = self.watermarks(&mut term).await?;
         let watermarks = self.leave_out_dropped(&mut term, watermarks).await?;
-        let effects =
-            Effects { db: self.db.clone(), clock: self.clock.clone(), reactions: self.reactions.clone() };
+        let effects = Effects {
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            reactions: self.reactions.clone(),
+            // The others are for those who call this service; and what waits is worked off together.
+            turns: Turns::new(self.db.pool_size() / 4),
+        };
         for (part, at) in (0..).zip(watermarks) {
             let (entry, arrivals) = mpsc::channel(QUEUE);
             let number = Arc::new(AtomicI64::new(at.number));
@@ -139,6 +145,7 @@ impl Consumer {
                 part,
                 at,
                 effects: effects.clone(),
+                place: None,
                 producer: self.producer.clone(),
                 heard: number.clone(),
                 sabotage: self.sabotage,

@@ -12,7 +12,7 @@ use rapport_kernel::Error;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Judgement, Producer, Sabotage, Watermark, apply::Effects};
+use super::{Judgement, Producer, Sabotage, Watermark, apply::Effects, turns::Place};
 use crate::{bus, lead::cause, log::Line};
 
 /// Events that take effect in one transaction.
@@ -30,11 +30,22 @@ pub(super) enum Arrival {
     Behind(i64),
 }
 
+impl Arrival {
+    fn tenant(&self) -> Option<Uuid> {
+        match self {
+            Self::Message(arrived) => Some(arrived.0.line.tenant_id),
+            Self::Behind(_) => None,
+        }
+    }
+}
+
 /// A lane at work.
 pub(super) struct Lane {
     pub(super) part: i16,
     pub(super) at: Watermark,
     pub(super) effects: Effects,
+    /// Its turn to work, until the first transaction has taken it.
+    pub(super) place: Option<Place>,
     pub(super) producer: Producer,
     /// Where it stands, for whoever watches.
     pub(super) heard: Arc<AtomicI64>,
@@ -51,6 +62,7 @@ impl Lane {
     pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>) -> Result<(), Error> {
         let mut batch = Vec::new();
         while arrivals.recv_many(&mut batch, BATCH).await > 0 {
+            self.place = Some(self.turn(&mut arrivals, &mut batch).await);
             let mut next = Vec::new();
             let mut ackers = Vec::new();
             for arrival in batch.drain(..) {
@@ -78,9 +90,26 @@ impl Lane {
                 tokio::time::sleep(rapport_store::GAP).await;
             }
             self.take(&mut next).await?;
+            self.place = None;
             acknowledge(&mut ackers).await;
         }
         Ok(())
+    }
+
+    /// Waits for its turn; what comes meanwhile is worked off with the rest.
+    async fn turn(&self, arrivals: &mut mpsc::Receiver<Arrival>, batch: &mut Vec<Arrival>) -> Place {
+        let mut claim = self.effects.turns.line_up(batch.iter().filter_map(Arrival::tenant));
+        loop {
+            let (before, room) = (batch.len(), BATCH.saturating_sub(batch.len()));
+            tokio::select! {
+                biased;
+                place = claim.granted() => return place,
+                more = arrivals.recv_many(batch, room), if room > 0 => match more {
+                    0 => return claim.granted().await,
+                    _ => claim.add(batch.iter().skip(before).filter_map(Arrival::tenant)),
+                },
+            }
+        }
     }
 
     /// Looks at a message; what is next is put to `next`.
@@ -121,7 +150,7 @@ impl Lane {
 
     async fn apply(&mut self, epoch: i64, lines: &[Arc<Line>]) -> Result<(), Error> {
         for lines in lines.chunks(BATCH) {
-            self.at = self.effects.apply(self.at, epoch, lines).await?;
+            self.at = self.effects.apply(self.at, epoch, lines, self.place.take()).await?;
             self.heard.store(self.at.number, Ordering::Relaxed);
         }
         Ok(())
@@ -129,6 +158,8 @@ impl Lane {
 
     /// Reads the producer's log up to this number at least, and lets it take effect; says which event has this number.
     async fn catch_up(&mut self, to: i64) -> Result<Option<Uuid>, Error> {
+        // Others work while this one waits for the log.
+        self.place = None;
         while self.at.number < to {
             let page = match self.producer.read(self.part, self.at.number, PAGE).await {
                 Ok(page) => page,

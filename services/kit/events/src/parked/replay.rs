@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, slice, sync::Arc, time::Duration};
 use prost::Message as _;
 use rapport_kernel::{Clock, Ctx, Error};
 use rapport_proto::events::v1::LogLine;
-use rapport_store::{Db, Reaction, TenantTx, database};
+use rapport_store::{Db, Reaction, TenantTx, database, is_out_of_reach};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -208,7 +208,7 @@ impl Replays {
         };
         let failed = match handled {
             Ok(Verdict::Done) => return Ok(None),
-            Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+            Err(error) if is_out_of_reach(&error) => return Err(error),
             Ok(Verdict::Park(problem)) => ("PARKED", problem),
             Err(error) => (error.reason(), error.to_string()),
         };

@@ -147,7 +147,7 @@ async fn what_cannot_be_worked_off_is_parked_with_what_follows_of_its_record_and
     let (one, other) = two().await;
     let (log, ear) = (Kept::keep(one.published_log().await), Kept::hear(other.consumer(&one).await));
     let ctx = one.tenant();
-    let notes = create(&one.db, &ctx, &["park", "panic", "fail", "fine"]).await;
+    let notes = create(&one.db, &ctx, &["park", "panic", "fail", "slow", "fine"]).await;
     for note in &notes {
         let mut tx = one.db.begin(&ctx).await.unwrap();
         change(&mut tx, note.id, "later").await;
@@ -156,10 +156,10 @@ async fn what_cannot_be_worked_off_is_parked_with_what_follows_of_its_record_and
     create(&one.db, &ctx, &["others"; 20]).await;
     let heard = other.hears(22).await;
     let of_fine: Vec<_> =
-        heard.iter().filter(|(note, ..)| *note == notes[3].id).map(|(_, v, _)| *v).collect();
+        heard.iter().filter(|(note, ..)| *note == notes[4].id).map(|(_, v, _)| *v).collect();
     assert_eq!(of_fine, [1, 2]);
     assert_eq!(heard.len(), 22);
-    while other.count("SELECT count(*) FROM parked_items").await < 6 {
+    while other.count("SELECT count(*) FROM parked_items").await < 8 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let parked: Vec<(Uuid, i64, String, String, String, i64)> = sqlx::query_as(
@@ -173,8 +173,9 @@ async fn what_cannot_be_worked_off_is_parked_with_what_follows_of_its_record_and
         (notes[0].id, "PARKED", "this one is parked", 1),
         (notes[1].id, "INTERNAL", "internal error", 3),
         (notes[2].id, "INTERNAL", "internal error", 3),
+        (notes[3].id, "UNAVAILABLE", "temporarily unavailable; try again", 3),
     ];
-    assert_eq!(parked.len(), 6, "{parked:?}");
+    assert_eq!(parked.len(), 8, "{parked:?}");
     for (id, reason, problem, attempts) in expected {
         let of: Vec<_> = parked.iter().filter(|(record, ..)| *record == id).cloned().collect();
         assert_eq!(of[0], (id, 1, "parked".into(), reason.into(), problem.into(), attempts));

@@ -5,7 +5,7 @@ use rapport_kernel::{Ctx, Error};
 use rapport_proto::customer::v1 as pb;
 use rapport_store::{Db, Resource, TenantTx, database, resource::column};
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{Executor as _, FromRow};
 use uuid::Uuid;
 
 pub(crate) const MIGRATION: &str = "
@@ -98,6 +98,10 @@ async fn write_down(tx: &mut TenantTx, event: &Event<pb::CustomerUpdated>) -> Re
         "park" if !healed => return Ok(Verdict::Park("this one is parked".into())),
         "ail" if !healed => return Err(Error::internal("this one ails")),
         "panic" => panic!("this one panics"),
+        "slow" => {
+            let slow = "SET LOCAL statement_timeout = '50ms'; SELECT pg_sleep(60)";
+            tx.conn().await?.execute(slow).await.map_err(database)?;
+        }
         _ => {}
     }
     sqlx::query("INSERT INTO heard (tenant_id, note_id, version, text) VALUES ($1, $2, $3, $4)")
