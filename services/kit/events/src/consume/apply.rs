@@ -77,7 +77,7 @@ impl Effects {
         lines: &[Arc<Line>],
         place: Option<Place>,
     ) -> Result<Watermark, Error> {
-        let (_place, mut reaction) = self.begin(lines, place).await?;
+        let (place, mut reaction) = self.begin(lines, place).await?;
         let concern: Vec<_> =
             lines.iter().filter(|line| !self.reactions.to_line(line).is_empty()).cloned().collect();
         let parked = self.parked(&mut reaction, &concern).await?;
@@ -98,7 +98,7 @@ impl Effects {
             }
             reaction.leave(tx).await?;
         }
-        self.finish(reaction, from, epoch, lines).await
+        self.finish(reaction, place, from, epoch, lines).await
     }
 
     /// Lines of a tenant, cut into those that go to their handlers together.
@@ -149,7 +149,7 @@ impl Effects {
                 }
                 None => {
                     self.park(&mut reaction, line, &failures).await?;
-                    return self.finish(reaction, from, epoch, std::slice::from_ref(line)).await;
+                    return self.finish(reaction, place, from, epoch, std::slice::from_ref(line)).await;
                 }
             }
         }
@@ -185,6 +185,7 @@ impl Effects {
     async fn finish(
         &self,
         mut reaction: Reaction,
+        place: Place,
         from: Watermark,
         epoch: i64,
         lines: &[Arc<Line>],
@@ -202,6 +203,8 @@ impl Effects {
         if !moved {
             return Err(Error::Conflict);
         }
+        // What is left to do is the disk's work, and others need not wait for that.
+        drop(place);
         reaction.commit().await?;
         Ok(to)
     }
