@@ -44,6 +44,13 @@ impl Chance {
         }
         dealt
     }
+
+    /// Puts each of these somewhere among the others.
+    pub(crate) fn strew<T: Copy>(&mut self, these: &[T], among: &mut Vec<T>) {
+        for this in these {
+            among.insert(self.0.random_range(0..=among.len()), *this);
+        }
+    }
 }
 
 /// How many rounds are asked for; one, if nothing is said.

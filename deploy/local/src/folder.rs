@@ -82,12 +82,7 @@ impl Folder {
 
     /// Refuses to go on where the disk is nearly full: a server that stops half-way explains itself less well.
     pub(crate) fn needs_room(&self, needed_mb: u64) -> Result<(), Error> {
-        match free_mb(&self.path) {
-            Some(free_mb) if free_mb < needed_mb => {
-                Err(Error::NoRoom { folder: self.path.clone(), free_mb, needed_mb })
-            }
-            _ => Ok(()),
-        }
+        has_room(&self.path, needed_mb)
     }
 
     /// A damaged file counts as none: then new ports are chosen.
@@ -96,6 +91,16 @@ impl Folder {
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default()
+    }
+}
+
+/// Whether the disk that holds `folder` has so much room.
+pub(crate) fn has_room(folder: &Path, needed_mb: u64) -> Result<(), Error> {
+    match free_mb(folder) {
+        Some(free_mb) if free_mb < needed_mb => {
+            Err(Error::NoRoom { folder: folder.to_owned(), free_mb, needed_mb })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Keeping one server running: start it and wait until it is ready, start it again when it ends unasked, stop it when told.
+//! Keeping one server running: start it and wait until it is ready, start it again when it ends unasked or says that it cannot
+//! go on, stop it when told. A server whose disk is full is started when there is room.
 
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
@@ -16,10 +17,20 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::error::Error;
+use crate::folder::has_room;
 use crate::process::{Child, Farewell, Process, end_orphans};
 
 /// A server that starts again more often than this within a minute is given up.
 const RESTARTS_A_MINUTE: usize = 5;
+
+/// How often a server is asked whether it is well.
+const ASK: Duration = Duration::from_secs(2);
+
+/// A server that says so often in a row that it cannot go on is started again.
+const COMPLAINTS: usize = 3;
+
+/// How often it is looked whether a full disk has room again.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A log that has grown past this is set aside at the next start; the one set aside before it goes.
 const LOG_LIMIT: u64 = 8 << 20;
@@ -41,6 +52,12 @@ pub(crate) trait Server: Send + Sync + 'static {
     fn patience(&self) -> Duration;
     /// Whether the process serves by now.
     fn is_ready(&self, pid: Pid) -> impl Future<Output = bool> + Send;
+    /// What the server says of itself that only a start can mend, if it does.
+    fn complaint(&self) -> impl Future<Output = Option<String>> + Send {
+        std::future::ready(None)
+    }
+    /// What must be free on the disk for a start, in MB.
+    fn room_mb(&self) -> u64;
     /// Removes what a crash left behind and a start would stumble over. No process runs on the data at that moment.
     fn clear_away(&self) -> Result<(), Error>;
     /// Whether a process runs on this server's data.
@@ -109,18 +126,20 @@ async fn keep<S: Server>(
 ) {
     let mut attempts = Vec::new();
     loop {
-        let status = tokio::select! {
+        let reason = tokio::select! {
             _ = &mut stopped => return child.end(S::FAREWELLS).await,
-            status = child.ended() => status,
+            status = child.ended() => format!("it ended with {status}"),
+            complaint = complaints(&server) => format!("it says: {complaint}"),
         };
-        warn!(%status, "{} ended unasked and is started again", S::NAME);
+        warn!(reason, "{} is started again", S::NAME);
         report.send_replace(State::Restarting);
+        child.end(S::FAREWELLS).await;
         let restarted = tokio::select! {
             _ = &mut stopped => {
                 let _ = clear(&server).await;
                 return;
             }
-            restarted = restart(&server, &mut attempts, format!("it ended with {status}")) => restarted,
+            restarted = restart(&server, &mut attempts, reason) => restarted,
         };
         match restarted {
             Ok(again) => {
@@ -136,7 +155,31 @@ async fn keep<S: Server>(
     }
 }
 
-/// Tries again after growing pauses; gives up, and says why, when the attempts of the last minute are used up, whether
+/// Resolves when the server has said several times in a row that it cannot go on.
+async fn complaints<S: Server>(server: &S) -> String {
+    let mut times = 0;
+    loop {
+        sleep(ASK).await;
+        match server.complaint().await {
+            Some(complaint) if times + 1 == COMPLAINTS => return complaint,
+            Some(_) => times += 1,
+            None => times = 0,
+        }
+    }
+}
+
+/// Waits until the disk has room for a start.
+async fn room<S: Server>(server: &S) {
+    let mut told = false;
+    while let Err(full) = has_room(server.data(), server.room_mb()) {
+        if !std::mem::replace(&mut told, true) {
+            warn!(error = %full, "{} is started again when there is room", S::NAME);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Tries again after growing pauses, and when there is room; gives up, and says why, when the attempts of the last minute are used up, whether
 /// they failed or led to a server that ended soon.
 async fn restart<S: Server>(
     server: &S,
@@ -149,6 +192,7 @@ async fn restart<S: Server>(
             return Err(last);
         }
         sleep(Duration::from_millis(100 << attempts.len())).await;
+        room(server).await;
         attempts.push(Instant::now());
         match launch(server).await {
             Ok(child) => return Ok(child),

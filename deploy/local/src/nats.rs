@@ -41,13 +41,15 @@ pub struct Options {
     pub max_payload: u32,
     /// The program, if it should not be searched for.
     pub program: Option<PathBuf>,
+    /// Only for tests: a nats-server that cannot write any more is left as it is.
+    pub left_frozen: bool,
 }
 
 impl Options {
     /// A nats-server in `folder`.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), max_payload: 1 << 20, program: None }
+        Self { folder: folder.into(), max_payload: 1 << 20, program: None, left_frozen: false }
     }
 
     /// Whether there is a nats-server that will do, before anything is made.
@@ -86,6 +88,7 @@ impl Nats {
             config: folder.join("nats.conf"),
             log: folder.join("nats.log"),
             monitor: 0,
+            left_frozen: options.left_frozen,
         };
         // Before ports are chosen: an orphan may still sit on those that we had.
         keeper::clear(&server).await?;
@@ -170,15 +173,21 @@ struct NatsServer {
     config: PathBuf,
     log: PathBuf,
     monitor: u16,
+    left_frozen: bool,
 }
 
 impl NatsServer {
-    async fn is_healthy(&self) -> std::io::Result<bool> {
+    /// What the health page answers, if it does.
+    async fn health(&self) -> Option<String> {
+        timeout(Duration::from_secs(2), self.ask_health()).await.ok()?.ok()
+    }
+
+    async fn ask_health(&self) -> std::io::Result<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.monitor)).await?;
         stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await?;
         let mut answer = Vec::new();
-        stream.take(1024).read_to_end(&mut answer).await?;
-        Ok(String::from_utf8_lossy(&answer).lines().next().is_some_and(|line| line.contains(" 200 ")))
+        stream.take(4096).read_to_end(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 }
 
@@ -206,7 +215,19 @@ impl Server for NatsServer {
 
     /// The health page answers 200 when JetStream has read its store.
     async fn is_ready(&self, _: Pid) -> bool {
-        matches!(timeout(Duration::from_secs(2), self.is_healthy()).await, Ok(Ok(true)))
+        let answer = self.health().await.unwrap_or_default();
+        answer.lines().next().is_some_and(|line| line.contains(" 200 "))
+    }
+
+    /// A stream that could not be written stays frozen until nats-server starts again, also when the disk has room by then.
+    async fn complaint(&self) -> Option<String> {
+        let answer = self.health().await?;
+        let frozen = |line: &&str| line.contains("write error") && !self.left_frozen;
+        answer.lines().last().filter(frozen).map(str::to_owned)
+    }
+
+    fn room_mb(&self) -> u64 {
+        ROOM_MB
     }
 
     /// nats-server minds nothing that a crash leaves behind.

@@ -219,6 +219,10 @@ impl Server for PostgresServer {
         Duration::from_secs(300)
     }
 
+    fn room_mb(&self) -> u64 {
+        cluster::ROOM_FOR_START_MB
+    }
+
     /// PostgreSQL writes its state to the last line of `postmaster.pid`, as `pg_ctl` reads it too; so nobody need sign in.
     async fn is_ready(&self, pid: Pid) -> bool {
         let Ok(text) = fs::read_to_string(self.data.join("postmaster.pid")) else {

@@ -14,6 +14,7 @@ use nix::{
 };
 use rapport_local::{Nats, Postgres, Scratch, nats, postgres};
 
+use super::volumes::Volume;
 use crate::{
     chance::Chance,
     postgres::{children, end},
@@ -21,9 +22,26 @@ use crate::{
 
 /// So many copies of the bus are kept to go back to.
 const COPIES: usize = 8;
+/// Room for what a run writes, in MB.
+const POSTGRES_MB: u32 = 1_500;
+const NATS_MB: u32 = 128;
+
+/// On which disks they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disks {
+    /// Where everything else is, too.
+    Shared,
+    /// Each on one of its own, which can be filled.
+    Own,
+    /// The same, and nobody starts a bus again that could not write.
+    LeftFrozen,
+}
 
 /// The servers.
 pub(super) struct Servers {
+    disks: Disks,
+    /// Disks of their own: that of PostgreSQL and that of the bus.
+    volumes: Option<[Volume; 2]>,
     scratch: Scratch,
     postgres: Option<Postgres>,
     nats: Option<Nats>,
@@ -34,21 +52,27 @@ pub(super) struct Servers {
 
 impl Servers {
     /// Starts them.
-    pub(super) async fn start() -> Self {
+    pub(super) async fn start(disks: Disks) -> Self {
         let scratch = Scratch::new(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
-        let mut servers = Self { scratch, postgres: None, nats: None, copies: VecDeque::new(), copied: 0 };
+        let volumes = (disks != Disks::Shared).then(|| {
+            [("postgres", POSTGRES_MB), ("nats", NATS_MB)]
+                .map(|(name, megabytes)| Volume::new(&scratch.path().join(name), megabytes))
+        });
+        let mut servers =
+            Self { disks, volumes, scratch, postgres: None, nats: None, copies: VecDeque::new(), copied: 0 };
         servers.start_postgres().await;
         servers.start_nats().await;
         servers
     }
 
     async fn start_postgres(&mut self) {
-        let options = postgres::Options::new(self.scratch.path().join("postgres"));
+        let options = postgres::Options::new(self.scratch.path().join("postgres/server"));
         self.postgres = Some(Postgres::start(options).await.unwrap());
     }
 
     async fn start_nats(&mut self) {
-        let options = nats::Options::new(self.scratch.path().join("nats"));
+        let mut options = nats::Options::new(self.scratch.path().join("nats/server"));
+        options.left_frozen = self.disks == Disks::LeftFrozen;
         self.nats = Some(Nats::start(options).await.unwrap());
     }
 
@@ -60,6 +84,16 @@ impl Servers {
     /// Where the bus is.
     pub(super) fn nats_url(&self) -> String {
         self.nats.as_ref().unwrap().url()
+    }
+
+    /// The disk of PostgreSQL.
+    pub(super) fn disk_of_postgres(&self) -> &Volume {
+        &self.volumes.as_ref().unwrap()[0]
+    }
+
+    /// The disk of the bus.
+    pub(super) fn disk_of_nats(&self) -> &Volume {
+        &self.volumes.as_ref().unwrap()[1]
     }
 
     /// Kills PostgreSQL, all of its processes at once or only the one that starts the others, and starts it again.
@@ -108,7 +142,7 @@ impl Servers {
     }
 
     fn store(&self) -> PathBuf {
-        self.scratch.path().join("nats/jetstream")
+        self.scratch.path().join("nats/server/jetstream")
     }
 
     /// Copies what the bus has on disk at one moment, as a snapshot of the disk does: it stands still meanwhile.

@@ -21,7 +21,7 @@ use crate::program::{PostgresPrograms, find_postgres};
 const ROOM_FOR_NEW_MB: u64 = 160;
 
 /// Enough to start and to say that the disk is filling up.
-const ROOM_FOR_START_MB: u64 = 32;
+pub(super) const ROOM_FOR_START_MB: u64 = 32;
 
 /// Where the files go when PostgreSQL's user may not pass to the folder that was asked for, as below `/root`.
 const ELSEWHERE: &str = "/var/lib/rapport";
