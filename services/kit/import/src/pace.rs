@@ -13,7 +13,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// How long to look before it is judged how much others do.
 const LOOK: Duration = Duration::from_millis(250);
-/// Transactions a second of others from which on they are at work. Who only watches the progress, ten times a second, has fewer.
+/// Transactions a second of others from which on they are at work. Who only watches the progress, ten times a second,
+/// has fewer.
 const CROWD: f64 = 12.0;
 /// For so long they count as being at work after they were: people do not come back to a machine that is taken.
 const STAY: Duration = Duration::from_secs(1);
