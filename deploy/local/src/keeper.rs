@@ -179,8 +179,8 @@ async fn room<S: Server>(server: &S) {
     }
 }
 
-/// Tries again after growing pauses, and when there is room; gives up, and says why, when the attempts of the last minute are used up, whether
-/// they failed or led to a server that ended soon.
+/// Tries again after growing pauses, and when there is room; gives up, and says why, when the attempts of the last minute are
+/// used up, whether they failed or led to a server that ended soon.
 async fn restart<S: Server>(
     server: &S,
     attempts: &mut Vec<Instant>,

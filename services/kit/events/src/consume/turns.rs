@@ -7,7 +7,7 @@ use std::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// Tenants that are remembered before it is looked who need not be.
+/// Tenants that are remembered at least.
 const REMEMBERED: usize = 1024;
 
 /// Places for lanes at work, by start-time fair queueing (Goyal, Vin and Cheng, 1996): each event takes up one unit of its
@@ -24,6 +24,8 @@ struct State {
     now: u64,
     /// When each tenant has used up what its events took; not after `now` for those that are left out.
     used: HashMap<Uuid, u64>,
+    /// So many tenants are remembered before it is looked who need not be.
+    remembered: usize,
     /// Who waits, by when they may begin, and by when they came.
     waiting: BTreeMap<(u64, u64), oneshot::Sender<Place>>,
     came: u64,
@@ -32,9 +34,14 @@ struct State {
 impl Turns {
     /// So many places.
     pub(super) fn new(places: usize) -> Self {
-        let state =
-            State { free: places.max(1), now: 0, used: HashMap::new(), waiting: BTreeMap::new(), came: 0 };
-        Self(Arc::new(Mutex::new(state)))
+        Self(Arc::new(Mutex::new(State {
+            free: places.max(1),
+            now: 0,
+            used: HashMap::new(),
+            remembered: REMEMBERED,
+            waiting: BTreeMap::new(),
+            came: 0,
+        })))
     }
 
     /// Lines up for a place to work on events of these tenants, one for each event.
@@ -59,9 +66,10 @@ impl Turns {
                 Err(mut place) => place.0 = None,
             }
         }
-        if state.used.len() > REMEMBERED {
+        if state.used.len() > state.remembered {
             let now = state.now;
             state.used.retain(|_, used| *used > now);
+            state.remembered = REMEMBERED.max(2 * state.used.len());
         }
     }
 }
