@@ -195,10 +195,9 @@ fn broken(from: &str, to: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_notes_its_place_before_the_rows_is_found_out() {
-    let place_first = broken(
-        "    with db:  # The rows and the place, or neither.\n",
-        "    with db:\n        db.execute('UPDATE place SET number = ?', (page.get('nextAfter', 0),))\n    time.sleep(0.3)\n    with db:\n",
-    );
+    let rows = "    for event in page[\"events\"]:\n";
+    let place = "    with db:\n        db.execute('UPDATE place SET number = ?', (page.get('nextAfter', 0),))\n    time.sleep(0.3)\n";
+    let place_first = broken(rows, &format!("{place}{rows}"));
     let (copy, source) = Feed::new(&place_first).await.run(12, 300..1_000).await;
     assert_ne!(checksum(&copy), checksum(&source));
 }
@@ -209,9 +208,9 @@ async fn a_feed_that_asks_for_its_place_after_the_customers_is_found_out() {
         "    place = get(EVENTS + \":position\").get(\"lastNumber\", 0)  # First the place, then the customers.\n",
         "",
     );
-    let from = "        db.execute(\"INSERT OR REPLACE";
+    let from = "    return place\n";
     assert_eq!(place_last.matches(from).count(), 1);
-    let last = "        time.sleep(1)\n        place = get(EVENTS + ':position').get('lastNumber', 0)\n";
+    let last = "    time.sleep(1)\n    place = get(EVENTS + ':position').get('lastNumber', 0)\n";
     let place_last = place_last.replace(from, &format!("{last}{from}"));
     let (copy, source) = Feed::new(&place_last).await.run(1, 4_000..5_000).await;
     assert_ne!(checksum(&copy), checksum(&source));
