@@ -30,6 +30,7 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::WEBHOOKS,
     rapport_events::ERASE,
     rapport_events::COPIES,
+    rapport_events::HEAR,
     rapport_import::MIGRATION,
     (1000, "customers", include_str!("../migrations/1000_customers.sql")),
     (1001, "customer units", include_str!("../migrations/1001_customer_units.sql")),

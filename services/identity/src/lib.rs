@@ -47,6 +47,7 @@ pub const MIGRATIONS: &[Step] = &[
     rapport_events::WEBHOOKS,
     rapport_events::ERASE,
     rapport_events::COPIES,
+    rapport_events::HEAR,
     (1000, "identity", include_str!("../migrations/1000_identity.sql")),
     (1001, "identity audit", include_str!("../migrations/1001_audit.sql")),
     (1002, "log retention", include_str!("../migrations/1002_log_retention.sql")),

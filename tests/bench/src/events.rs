@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
     rapport_events::WEBHOOKS,
     rapport_events::ERASE,
     rapport_events::COPIES,
+    rapport_events::HEAR,
     (
         1000,
         "effects",

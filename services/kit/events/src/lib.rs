@@ -100,5 +100,8 @@ pub const WEBHOOKS: rapport_store::Step = (430, "webhooks", include_str!("../mig
 /// The one after that: erasing.
 pub const ERASE: rapport_store::Step = (440, "erase", include_str!("../migrations/0440_erase.sql"));
 
-/// The last one: copies of others' records, and snapshots of one's own.
+/// The one after that: copies of others' records, and snapshots of one's own.
 pub const COPIES: rapport_store::Step = (450, "copies", include_str!("../migrations/0450_copies.sql"));
+
+/// The last one: watermarks that refuse.
+pub const HEAR: rapport_store::Step = (460, "hear", include_str!("../migrations/0460_hear.sql"));

@@ -6,12 +6,38 @@ mod replay;
 use rapport_filter::{Field, Kind};
 use rapport_kernel::{Error, Instant};
 use rapport_proto::events::v1 as pb;
-use rapport_store::{Resource, TenantTx, diff, resource::column, time::to_proto};
+use rapport_store::{
+    Db, Reaction, Resource, TenantTx, database, diff, hex_text, resource::column, time::to_proto,
+};
 use serde::{Serialize, Serializer};
 use sqlx::FromRow;
 use uuid::Uuid;
 
 pub(crate) use replay::{RETRY, Replays, try_later};
+
+/// A handler with something parked of a tenant's record: later events of it wait behind that.
+pub(crate) type Blocked = (String, Uuid, Uuid);
+
+/// A transaction that begins with what is parked of these tenants' records, and keeps others from parking more behind it.
+pub(crate) async fn begin_with_blocked<C: FromIterator<Blocked>>(
+    db: &Db,
+    producer: &str,
+    records: &[(Uuid, Uuid)],
+) -> Result<(Reaction, C), Error> {
+    let ids = |id: fn(&(Uuid, Uuid)) -> Uuid| {
+        let ids: Vec<_> = records.iter().map(|record| id(record).to_string()).collect();
+        ids.join(",")
+    };
+    let look = format!(
+        "SELECT handler, tenant_id, record_id FROM rapport.parked({}, '{{{}}}', '{{{}}}')",
+        hex_text(producer),
+        ids(|(tenant, _)| *tenant),
+        ids(|(_, record)| *record),
+    );
+    let (reaction, rows) = db.begin_reaction_with(&look).await?;
+    let blocked = rows.iter().map(Blocked::from_row).collect::<Result<_, _>>().map_err(database)?;
+    Ok((reaction, blocked))
+}
 
 /// An event that a handler could not work off, or work that failed too often.
 #[derive(Clone, Debug, PartialEq, Serialize, FromRow)]

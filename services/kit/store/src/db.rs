@@ -12,7 +12,10 @@ use std::{
 
 use moka::sync::Cache;
 use rapport_kernel::Error;
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor as _, PgConnection,
+    postgres::{PgConnectOptions, PgRow},
+};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -25,6 +28,7 @@ use crate::{
     pool::{self, Pool},
 };
 
+pub use begin::hex_text;
 pub(crate) use begin::user;
 
 /// A service's database. Cheap to clone.
@@ -153,7 +157,12 @@ impl Db {
 
     /// Begins a transaction that has entered nothing yet.
     pub(crate) async fn open(&self, begin: &str) -> Result<OpenTx, Error> {
-        OpenTx::begin(&self.0.pool, begin.to_owned()).await.map(|(tx, _)| tx).map_err(database)
+        self.open_with(begin.to_owned()).await.map(|(tx, _)| tx)
+    }
+
+    /// The same; gives the rows of what stands there, too.
+    pub(crate) async fn open_with(&self, begin: String) -> Result<(OpenTx, Vec<PgRow>), Error> {
+        OpenTx::begin(&self.0.pool, begin).await.map_err(database)
     }
 
     /// The tenant's custom fields, as far as they are known here.

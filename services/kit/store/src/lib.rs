@@ -33,7 +33,7 @@ mod tx;
 mod writes;
 
 pub use attributes::{Attribute, Attributes, to_struct};
-pub use db::{Db, Options};
+pub use db::{Db, Options, hex_text};
 pub use diff::{Diff, diff};
 pub use error::{database, is_out_of_reach};
 pub use etag::Etag;

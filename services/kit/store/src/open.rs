@@ -16,11 +16,11 @@ use crate::{
 pub struct OpenTx(Option<Session>);
 
 impl OpenTx {
-    /// Runs `begin` (BEGIN and what follows it, in one simple query) on a connection of the pool; gives the last row too.
+    /// Runs `begin` (BEGIN and what follows it, in one simple query) on a connection of the pool; gives their rows too.
     ///
     /// A connection that died in the pool, because the server was restarted say, shows it only now. Nothing has happened
     /// yet, so another one is taken, as often as the pool may hold such ones.
-    pub(crate) async fn begin(pool: &Pool, begin: String) -> Result<(Self, Option<PgRow>), sqlx::Error> {
+    pub(crate) async fn begin(pool: &Pool, begin: String) -> Result<(Self, Vec<PgRow>), sqlx::Error> {
         for _ in 0..pool.status().size {
             match Self::begin_once(pool, begin.clone()).await {
                 Err(error) if is_dead(&error) => {}
@@ -30,10 +30,10 @@ impl OpenTx {
         Self::begin_once(pool, begin).await
     }
 
-    async fn begin_once(pool: &Pool, begin: String) -> Result<(Self, Option<PgRow>), sqlx::Error> {
+    async fn begin_once(pool: &Pool, begin: String) -> Result<(Self, Vec<PgRow>), sqlx::Error> {
         let mut tx = Self::unbegun(pool).await?;
-        let mut rows = tx.try_conn()?.fetch_all(AssertSqlSafe(begin)).await?;
-        Ok((tx, rows.pop()))
+        let rows = tx.try_conn()?.fetch_all(AssertSqlSafe(begin)).await?;
+        Ok((tx, rows))
     }
 
     /// A connection for one statement that is a transaction of its own: `release` it when the answer is there.
@@ -60,9 +60,22 @@ impl OpenTx {
     /// # Errors
     /// `Internal` when a statement of this transaction failed before: PostgreSQL would answer such a COMMIT with a
     /// ROLLBACK and no error, so a statement that fails then goes ahead of it.
-    pub async fn commit(mut self) -> Result<(), Error> {
+    pub async fn commit(self) -> Result<(), Error> {
+        self.end_with("SELECT; COMMIT".to_owned()).await
+    }
+
+    /// Commits after a last statement, in one round trip, and does not wait until it is on disk (PostgreSQL's asynchronous
+    /// commit): when PostgreSQL dies within the next 0.6 s, all of it may be gone, but nothing that was committed before it.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub(crate) async fn commit_asynchronously(self, last: &str) -> Result<(), Error> {
+        self.end_with(format!("{last}; SET LOCAL synchronous_commit = off; COMMIT")).await
+    }
+
+    async fn end_with(mut self, end: String) -> Result<(), Error> {
         // The connection stays in `self` until the answer is there: a caller who is cancelled now leaves it to `drop`.
-        self.try_conn().map_err(database)?.execute("SELECT; COMMIT").await.map_err(database)?;
+        self.try_conn().map_err(database)?.execute(AssertSqlSafe(end)).await.map_err(database)?;
         self.release();
         Ok(())
     }

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use rapport_kernel::{Ctx, Error};
-use sqlx::{Executor as _, PgConnection};
+use sqlx::{Executor as _, PgConnection, postgres::PgRow};
 
 use crate::{Db, OpenTx, TenantTx, error::database, fields::TenantFields};
 
@@ -21,7 +21,13 @@ const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '10s'";
 impl Db {
     /// Begins a transaction for the effects of events.
     pub async fn begin_reaction(&self) -> Result<Reaction, Error> {
-        Ok(Reaction { db: self.clone(), tx: Some(self.open(BEGIN).await?), emitted: false })
+        Ok(self.begin_reaction_with("SELECT").await?.0)
+    }
+
+    /// Begins one with a first statement, in one round trip; gives its rows too. Its values stand in it as literals.
+    pub async fn begin_reaction_with(&self, first: &str) -> Result<(Reaction, Vec<PgRow>), Error> {
+        let (tx, rows) = self.open_with(format!("{BEGIN}; {first}")).await?;
+        Ok((Reaction { db: self.clone(), tx: Some(tx), emitted: false }, rows))
     }
 }
 
@@ -74,10 +80,26 @@ impl Reaction {
     /// Commits.
     pub async fn commit(mut self) -> Result<(), Error> {
         self.tx.take().ok_or_else(over)?.commit().await?;
+        self.announce();
+        Ok(())
+    }
+
+    /// Commits after a last statement, in one round trip, and does not wait until it is on disk. That statement's values stand
+    /// in it as literals.
+    ///
+    /// For what is done again when it is gone: effects of events, and how far they brought the hearer, are there together or
+    /// not at all. What follows from them elsewhere, a number in the log or a job that is taken, waits for the disk when it is
+    /// committed itself, and with it for everything before.
+    pub async fn commit_asynchronously(mut self, last: &str) -> Result<(), Error> {
+        self.tx.take().ok_or_else(over)?.commit_asynchronously(last).await?;
+        self.announce();
+        Ok(())
+    }
+
+    fn announce(&self) {
         if self.emitted {
             self.db.announce();
         }
-        Ok(())
     }
 }
 

@@ -3,17 +3,16 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use prost::Message as _;
 use rapport_kernel::{Clock, Error, Instant};
-use rapport_store::{Db, Reaction, database, is_out_of_reach};
-use uuid::Uuid;
+use rapport_store::{Db, Reaction, hex_text, is_out_of_reach};
 
 use super::{
-    Watermark,
+    Sabotage, Watermark,
     turns::{Place, Turns},
 };
 use crate::{
     api::to_proto,
     log::Line,
-    parked::{ParkedItem, try_later},
+    parked::{Blocked, ParkedItem, begin_with_blocked, try_later},
     reactions::{Handler, Reactions, Verdict, ctx},
 };
 
@@ -28,10 +27,29 @@ pub(super) struct Effects {
     pub(super) reactions: Reactions,
     /// Shared by the lanes.
     pub(super) turns: Turns,
+    pub(super) sabotage: Sabotage,
 }
 
-/// Handlers with something parked of a record: later events of it wait behind that.
-type Parked = HashSet<(String, Uuid, Uuid)>;
+/// The next lines of a partition, numbered in this epoch, and the watermark before them.
+#[derive(Clone, Copy)]
+pub(super) struct Stretch<'l> {
+    pub(super) from: Watermark,
+    pub(super) epoch: i64,
+    pub(super) lines: &'l [Arc<Line>],
+}
+
+/// What events wait behind.
+type Parked = HashSet<Blocked>;
+
+/// A transaction that has begun.
+struct Begun {
+    /// Its turn, until it is over.
+    place: Place,
+    reaction: Reaction,
+    /// Lines that a handler is for.
+    concern: Vec<Arc<Line>>,
+    parked: Parked,
+}
 
 /// Why a handler did not work an event off.
 struct Failure {
@@ -43,44 +61,29 @@ struct Failure {
 }
 
 impl Effects {
-    /// Applies lines, the next ones of their partition; says where that leaves the watermark.
+    /// Applies lines; says where that leaves the watermark.
     ///
     /// All of them in one transaction. If that does not work, one after the other, and what cannot be worked off is parked.
     /// Whoever has no `place` yet lines up for one.
     ///
     /// # Errors
     /// `Unavailable` while the database cannot be reached, `Conflict` when somebody else has heard some of them.
-    pub(super) async fn apply(
-        &self,
-        from: Watermark,
-        epoch: i64,
-        lines: &[Arc<Line>],
-        place: Option<Place>,
-    ) -> Result<Watermark, Error> {
-        match self.all(from, epoch, lines, place).await {
+    pub(super) async fn apply(&self, stretch: Stretch<'_>, place: Option<Place>) -> Result<Watermark, Error> {
+        match self.all(stretch, place).await {
             Ok(to) => return Ok(to),
             Err(error) if is_out_of_reach(&error) => return Err(error),
-            Err(error) if lines.len() == 1 => tracing::debug!(%error, "an event failed"),
+            Err(error) if stretch.lines.len() == 1 => tracing::debug!(%error, "an event failed"),
             Err(error) => tracing::debug!(%error, "events failed together, and are worked off one by one"),
         }
-        let mut at = from;
-        for line in lines {
-            at = self.one(at, epoch, line).await?;
+        let mut from = stretch.from;
+        for lines in stretch.lines.chunks(1) {
+            from = self.one(Stretch { from, lines, ..stretch }).await?;
         }
-        Ok(at)
+        Ok(from)
     }
 
-    async fn all(
-        &self,
-        from: Watermark,
-        epoch: i64,
-        lines: &[Arc<Line>],
-        place: Option<Place>,
-    ) -> Result<Watermark, Error> {
-        let (place, mut reaction) = self.begin(lines, place).await?;
-        let concern: Vec<_> =
-            lines.iter().filter(|line| !self.reactions.to_line(line).is_empty()).cloned().collect();
-        let parked = self.parked(&mut reaction, &concern).await?;
+    async fn all(&self, stretch: Stretch<'_>, place: Option<Place>) -> Result<Watermark, Error> {
+        let Begun { place, mut reaction, concern, parked } = self.begin(stretch.lines, place).await?;
         for of_tenant in by_tenant(concern) {
             let Some(first) = of_tenant.first() else { continue };
             let mut tx = reaction.enter(ctx(first, &self.clock)).await?;
@@ -98,7 +101,7 @@ impl Effects {
             }
             reaction.leave(tx).await?;
         }
-        self.finish(reaction, place, from, epoch, lines).await
+        self.finish(reaction, stretch, place).await
     }
 
     /// Lines of a tenant, cut into those that go to their handlers together.
@@ -108,13 +111,13 @@ impl Effects {
     }
 
     /// One line: every handler by itself.
-    async fn one(&self, from: Watermark, epoch: i64, line: &Arc<Line>) -> Result<Watermark, Error> {
+    async fn one(&self, stretch: Stretch<'_>) -> Result<Watermark, Error> {
+        let [line] = stretch.lines else { return Ok(stretch.from) };
         let mut pauses = PAUSES.iter();
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let (place, mut reaction) = self.begin(std::slice::from_ref(line), None).await?;
-            let parked = self.parked(&mut reaction, std::slice::from_ref(line)).await?;
+            let Begun { place, mut reaction, parked, .. } = self.begin(stretch.lines, None).await?;
             let mut failures = Vec::new();
             for handler in self.reactions.to_line(line) {
                 if is_parked(&parked, handler, line) {
@@ -123,7 +126,7 @@ impl Effects {
                 }
                 reaction.mark().await?;
                 let mut tx = reaction.enter(ctx(line, &self.clock)).await?;
-                let handled = match handler.handle(&mut tx, std::slice::from_ref(line)).await {
+                let handled = match handler.handle(&mut tx, stretch.lines).await {
                     Ok(Verdict::Done) => reaction.leave(tx).await.map(|()| Verdict::Done),
                     other => {
                         reaction.give_up(tx);
@@ -149,69 +152,48 @@ impl Effects {
                 }
                 None => {
                     self.park(&mut reaction, line, &failures).await?;
-                    return self.finish(reaction, place, from, epoch, std::slice::from_ref(line)).await;
+                    return self.finish(reaction, stretch, place).await;
                 }
             }
         }
     }
 
-    /// Begins when it is these lines' turn.
-    async fn begin(&self, lines: &[Arc<Line>], place: Option<Place>) -> Result<(Place, Reaction), Error> {
+    /// Begins when it is these lines' turn; says what is parked of those records that a handler is for.
+    async fn begin(&self, lines: &[Arc<Line>], place: Option<Place>) -> Result<Begun, Error> {
         let place = match place {
             Some(place) => place,
             None => self.turns.line_up(lines.iter().map(|line| line.tenant_id)).granted().await,
         };
-        Ok((place, self.db.begin_reaction().await?))
-    }
-
-    async fn parked(&self, reaction: &mut Reaction, lines: &[Arc<Line>]) -> Result<Parked, Error> {
-        if lines.is_empty() {
-            return Ok(Parked::new());
+        let concern: Vec<_> =
+            lines.iter().filter(|line| !self.reactions.to_line(line).is_empty()).cloned().collect();
+        if concern.is_empty() {
+            let reaction = self.db.begin_reaction().await?;
+            return Ok(Begun { place, reaction, concern, parked: Parked::new() });
         }
-        let (tenants, records): (Vec<_>, Vec<_>) =
-            lines.iter().map(|line| (line.tenant_id, line.record_id)).unzip();
-        let parked: Vec<_> =
-            sqlx::query_as("SELECT handler, tenant_id, record_id FROM rapport.parked($1, $2, $3)")
-                .bind(self.reactions.producer())
-                .bind(tenants)
-                .bind(records)
-                .fetch_all(reaction.conn()?)
-                .await
-                .map_err(database)?;
-        Ok(parked.into_iter().collect())
+        let records: Vec<_> = concern.iter().map(|line| (line.tenant_id, line.record_id)).collect();
+        let (reaction, parked) = begin_with_blocked(&self.db, self.reactions.producer(), &records).await?;
+        Ok(Begun { place, reaction, concern, parked })
     }
 
-    /// Moves the watermark and commits.
+    /// Moves the watermark and commits; the place is given back then.
     async fn finish(
         &self,
-        mut reaction: Reaction,
-        place: Place,
-        from: Watermark,
-        epoch: i64,
-        lines: &[Arc<Line>],
+        reaction: Reaction,
+        Stretch { from, epoch, lines }: Stretch<'_>,
+        _: Place,
     ) -> Result<Watermark, Error> {
         let Some(last) = lines.last() else { return Ok(from) };
         let to = from.moved(last.part_number, epoch);
-        let moved: bool = sqlx::query_scalar("SELECT rapport.hear($1, $2, $3, $4)")
-            .bind(self.reactions.producer())
-            .bind(last.part)
-            .bind(from.number)
-            .bind(to.number)
-            .fetch_one(reaction.conn()?)
-            .await
-            .map_err(database)?;
-        if !moved {
-            return Err(Error::Conflict);
-        }
-        // What is left to do is the disk's work, and others need not wait for that.
-        drop(place);
-        reaction.commit().await?;
+        let (producer, part) = (hex_text(self.reactions.producer()), last.part);
+        let hear =
+            format!("SELECT rapport.hear({producer}, {part}::smallint, {}, {})", from.number, to.number);
+        reaction.commit_asynchronously(&hear).await?;
         Ok(to)
     }
 
     /// Writes down what was not worked off, where people see it.
     async fn park(&self, reaction: &mut Reaction, line: &Line, failures: &[Failure]) -> Result<(), Error> {
-        if failures.is_empty() {
+        if failures.is_empty() || self.sabotage == Sabotage::NoParking {
             return Ok(());
         }
         let mut tx = reaction.enter(ctx(line, &self.clock)).await?;

@@ -62,6 +62,8 @@ pub enum Sabotage {
     NoWatermark,
     /// Messages are acknowledged before their effects are committed.
     AckBeforeCommit,
+    /// What cannot be worked off is left out, and not parked.
+    NoParking,
     /// Copies are not looked at a second time after they were written.
     NoSecondLook,
 }
@@ -137,6 +139,7 @@ impl Consumer {
             reactions: self.reactions.clone(),
             // The others are for those who call this service; and what waits is worked off together.
             turns: Turns::new(self.db.pool_size() / 4),
+            sabotage: self.sabotage,
         };
         for (part, at) in (0..).zip(watermarks) {
             let (entry, arrivals) = mpsc::channel(QUEUE);
@@ -148,7 +151,6 @@ impl Consumer {
                 place: None,
                 producer: self.producer.clone(),
                 heard: number.clone(),
-                sabotage: self.sabotage,
                 doubts: doubts.clone(),
             };
             lanes.spawn(lane.run(arrivals));

@@ -12,7 +12,11 @@ use rapport_kernel::Error;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Judgement, Producer, Sabotage, Watermark, apply::Effects, turns::Place};
+use super::{
+    Judgement, Producer, Sabotage, Watermark,
+    apply::{Effects, Stretch},
+    turns::Place,
+};
 use crate::{bus, lead::cause, log::Line};
 
 /// Events that take effect in one transaction.
@@ -49,7 +53,6 @@ pub(super) struct Lane {
     pub(super) producer: Producer,
     /// Where it stands, for whoever watches.
     pub(super) heard: Arc<AtomicI64>,
-    pub(super) sabotage: Sabotage,
     /// For messages that are not believed.
     pub(super) doubts: mpsc::UnboundedSender<(bus::Message, String)>,
 }
@@ -85,7 +88,7 @@ impl Lane {
                     }
                 }
             }
-            if self.sabotage == Sabotage::AckBeforeCommit {
+            if self.effects.sabotage == Sabotage::AckBeforeCommit {
                 acknowledge(&mut ackers).await;
                 tokio::time::sleep(rapport_store::GAP).await;
             }
@@ -116,7 +119,7 @@ impl Lane {
     async fn message(&mut self, message: bus::Message, next: &mut Vec<Arc<Line>>) -> Result<(), Error> {
         let at = next.last().map_or(self.at, |line| self.at.moved(line.part_number, self.at.epoch));
         let number = message.line.part_number;
-        let judgement = match self.sabotage {
+        let judgement = match self.effects.sabotage {
             Sabotage::NoWatermark => Judgement::Next,
             _ => at.judge(number, message.epoch),
         };
@@ -150,7 +153,8 @@ impl Lane {
 
     async fn apply(&mut self, epoch: i64, lines: &[Arc<Line>]) -> Result<(), Error> {
         for lines in lines.chunks(BATCH) {
-            self.at = self.effects.apply(self.at, epoch, lines, self.place.take()).await?;
+            let stretch = Stretch { from: self.at, epoch, lines };
+            self.at = self.effects.apply(stretch, self.place.take()).await?;
             self.heard.store(self.at.number, Ordering::Relaxed);
         }
         Ok(())

@@ -94,8 +94,8 @@ impl Db {
         fields_version: i64,
     ) -> Result<(OpenTx, Option<Vec<u8>>), sqlx::Error> {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
-        let (tx, row) = OpenTx::begin(&self.0.pool, enter(ctx, seen, fields_version)).await?;
-        Ok((tx, row.map(|row| row.try_get(0)).transpose()?.flatten()))
+        let (tx, rows) = OpenTx::begin(&self.0.pool, enter(ctx, seen, fields_version)).await?;
+        Ok((tx, rows.last().map(|row| row.try_get(0)).transpose()?.flatten()))
     }
 
     /// A connection for one statement that is a transaction of its own.
@@ -170,7 +170,8 @@ pub(crate) fn user(ctx: &Ctx) -> String {
     ctx.user().map(|user| user.to_string()).unwrap_or_default()
 }
 
-/// An SQL expression for `text` that has nothing of the text's characters in it.
-fn hex_text(text: &str) -> String {
+/// An SQL expression for `text` that has nothing of the text's characters in it: for statements that go in one round trip with
+/// others, and so without parameters.
+pub fn hex_text(text: &str) -> String {
     format!("convert_from('\\x{}', 'UTF8')", hex(text.as_bytes()))
 }
