@@ -70,20 +70,14 @@ impl Replays {
             return queue_again(tx, &item).await;
         }
         tx.finish().await?;
-        let handler = self.handler(&item).ok_or_else(|| {
-            let message = format!(
-                "there is no handler `{}` any more; what it was to do can only be discarded",
-                item.handler
-            );
-            Error::rule("HANDLER_GONE", message)
-        })?;
+        self.handler(&item)?;
         let mut reaction = self.db.begin_reaction().await?;
         let waiting = self.lock(&mut reaction, ctx, &item).await?;
         match waiting.first() {
             // Somebody else has just dealt with it.
             None => {}
             Some(first) if first.id != id => return Err(behind(first)),
-            Some(_) => self.try_all(&mut reaction, ctx, &handler, &waiting).await?,
+            Some(_) => self.try_all(&mut reaction, ctx, &waiting).await?,
         }
         reaction.commit().await?;
         self.read(ctx, id).await
@@ -106,8 +100,8 @@ impl Replays {
         let mut tx = reaction.enter(ctx.clone()).await?;
         let dropped = item_of(&waiting, at)?.change(&mut tx, |item| item.state = "discarded".into())?;
         reaction.leave(tx).await?;
-        if let (0, Some(handler)) = (at, self.handler(&dropped)) {
-            self.try_all(&mut reaction, ctx, &handler, waiting.get(1..).unwrap_or_default()).await?;
+        if at == 0 {
+            self.try_all(&mut reaction, ctx, waiting.get(1..).unwrap_or_default()).await?;
         }
         reaction.commit().await?;
         Ok(dropped)
@@ -120,9 +114,16 @@ impl Replays {
         Ok(item)
     }
 
-    fn handler(&self, item: &ParkedItem) -> Option<Handler> {
-        let reactions = self.reactions.get(&item.producer)?;
-        reactions.of(&item.r#type).iter().find(|handler| handler.name == item.handler).cloned()
+    /// Under one name a handler does another thing for each type of events.
+    fn handler(&self, item: &ParkedItem) -> Result<&Handler, Error> {
+        let of_type = self.reactions.get(&item.producer).map_or(&[][..], |of| of.of(&item.r#type));
+        of_type.iter().find(|handler| handler.name == item.handler).ok_or_else(|| {
+            let message = format!(
+                "there is no handler `{}` any more; what it was to do can only be discarded",
+                item.handler
+            );
+            Error::rule("HANDLER_GONE", message)
+        })
     }
 
     /// What waits with this item, in order, while nobody adds to it.
@@ -162,12 +163,14 @@ impl Replays {
         &self,
         reaction: &mut Reaction,
         caller: &Ctx,
-        handler: &Handler,
         waiting: &[ParkedItem],
     ) -> Result<(), Error> {
         for item in waiting {
             let line = Arc::new(from_proto(LogLine::decode(item.line.as_slice()).map_err(Error::internal)?)?);
-            let failed = self.try_one(reaction, handler, &line).await?;
+            let failed = match self.handler(item) {
+                Ok(handler) => self.try_one(reaction, handler, &line).await?,
+                Err(gone) => Some((gone.reason(), gone.to_string())),
+            };
             let mut tx = reaction.enter(caller.clone()).await?;
             item.change(&mut tx, |item| {
                 item.attempts += 1;

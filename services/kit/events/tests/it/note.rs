@@ -86,6 +86,7 @@ impl Resource for Note {
 pub(crate) fn reactions(producer: &str) -> Reactions {
     Reactions::to(producer)
         .on::<pb::CustomerUpdated>("write-down", |tx, event| Box::pin(write_down(tx, event)))
+        .on::<pb::CustomerDeleted>("write-down", |tx, event| Box::pin(write(tx, event, "deleted")))
 }
 
 async fn write_down(tx: &mut TenantTx, event: &Event<pb::CustomerUpdated>) -> Result<Verdict, Error> {
@@ -104,6 +105,11 @@ async fn write_down(tx: &mut TenantTx, event: &Event<pb::CustomerUpdated>) -> Re
         }
         _ => {}
     }
+    write(tx, event, text).await
+}
+
+async fn write<E>(tx: &mut TenantTx, event: &Event<E>, text: &str) -> Result<Verdict, Error> {
+    let tenant = tx.tenant();
     sqlx::query("INSERT INTO heard (tenant_id, note_id, version, text) VALUES ($1, $2, $3, $4)")
         .bind(tenant)
         .bind(event.line().record_id)

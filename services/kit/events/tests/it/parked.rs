@@ -11,7 +11,7 @@ use tonic::{Code, Status, service::Routes};
 use uuid::Uuid;
 
 use crate::{
-    note::{self, Note, change, create},
+    note::{self, Note, change, create, delete},
     world::{Kept, World, by},
 };
 
@@ -80,6 +80,28 @@ async fn heal(other: &World, ctx: &Ctx) {
 async fn heard(other: &World, id: &str) -> Vec<i64> {
     let id: Uuid = id.parse().unwrap();
     other.heard().await.into_iter().filter(|(note, ..)| *note == id).map(|(_, version, _)| version).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_behind_is_worked_off_as_its_own_type_wants_it() {
+    let (one, other) = (World::new().await, World::new().await);
+    let log = Kept::keep(one.published_log().await);
+    let (mut client, stop) = service(&other, &one).await;
+    let ctx = one.tenant();
+    let items = parked(&one, &mut client, &ctx, &["park"]).await.remove(0);
+    let id: Uuid = items[0].record_id.parse().unwrap();
+    delete(&one.db, &ctx, id).await;
+    while list(&mut client, &ctx, "").await.len() < 5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    heal(&other, &ctx).await;
+    replay(&mut client, &ctx, &items[0]).await.unwrap();
+    let heard = other.heard().await;
+    let texts: Vec<_> =
+        heard.iter().filter(|(note, ..)| *note == id).map(|(_, _, text)| text.as_str()).collect();
+    assert_eq!(texts, ["park", "second", "third", "fourth", "deleted"]);
+    stop.cancel();
+    log.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
