@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{Copy, keep::Keeper, write::Row};
 use crate::{
     consume::Sabotage,
+    parked::{Blocked, begin_with_blocked},
     snapshot::{self, Key},
 };
 
@@ -68,8 +69,12 @@ impl Comparison<'_> {
     /// Compares what comes after a record.
     async fn page(&self, after: Option<&RecordKey>, compared: &mut Compared) -> Result<Next, Error> {
         let told = self.ask(after, None, false).await?;
-        let page = self.read(after, &told)?;
-        let before = if self.complete { self.here(&page).await? } else { BTreeMap::new() };
+        let mut page = self.read(after, &told)?;
+        let mut before = BTreeMap::new();
+        if self.complete {
+            self.leave_out_parked(&mut page.records).await?;
+            before = self.here(&page).await?;
+        }
         let late = page.records.iter().filter_map(|(place, row)| {
             let here = before.get(place).copied();
             here.is_none_or(|version| version < row.version).then_some((*place, here))
@@ -96,6 +101,9 @@ impl Comparison<'_> {
                 Some(there) if *there < version => drop(ahead.insert(place, Some(version))),
                 Some(_) => {}
             }
+        }
+        if self.complete {
+            self.leave_out_parked(&mut gone).await?;
         }
         compared.differences += self.unheard(&page, gone.clone()).await? + ahead.len() as i64;
         self.strike(&gone, false).await?;
@@ -148,6 +156,23 @@ impl Comparison<'_> {
         }
     }
 
+    /// Leaves out records with an event that is parked: what they are here changes when somebody deals with that.
+    async fn leave_out_parked<T>(&self, records: &mut BTreeMap<Place, T>) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (keeper, places) = (self.keeper, records.keys().copied().collect::<Vec<_>>());
+        let (reaction, blocked): (_, Vec<Blocked>) =
+            begin_with_blocked(keeper.db, keeper.producer_name, &places).await?;
+        reaction.commit().await?;
+        for (handler, tenant, record) in blocked {
+            if handler == self.copy.table.name {
+                records.remove(&(tenant, record));
+            }
+        }
+        Ok(())
+    }
+
     /// How many of these are still here as they were when everything has been heard: no event has changed them, though one
     /// should have. None where copies are not complete yet, and none when the lanes do not get that far.
     async fn unheard(&self, page: &Page, mut late: BTreeMap<Place, Option<i64>>) -> Result<i64, Error> {
@@ -156,6 +181,7 @@ impl Comparison<'_> {
         }
         let here = self.here(page).await?;
         late.retain(|place, version| here.get(place).copied() == *version);
+        self.leave_out_parked(&mut late).await?;
         if !late.is_empty() {
             let some: Vec<_> = late.keys().take(10).collect();
             let (service, name) = (self.keeper.service, self.copy.table.name);

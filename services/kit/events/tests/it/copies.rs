@@ -221,6 +221,26 @@ async fn what_is_not_as_its_owner_has_it_is_found_and_mended() {
     assert_eq!(compared(&one, &other, begun).await, 0);
     assert_eq!(other.count("SELECT differences FROM platform.copies").await, 6);
 
+    // What is parked is no difference: it waits for somebody.
+    let poison = "ALTER TABLE copied_notes ADD CONSTRAINT poison CHECK (text <> 'poison')";
+    admin.execute(poison).await.unwrap();
+    let mut tx = one.db.begin(&ctx).await.unwrap();
+    change(&mut tx, notes[6].id, "poison").await;
+    tx.finish().await.unwrap();
+    create(&one.db, &ctx, &["poison"]).await;
+    while other.count("SELECT count(*) FROM parked_items").await < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    other.later(DAY + 1);
+    let begun = other.clock.now();
+    assert_eq!(compared(&one, &other, begun).await, 0);
+    assert_eq!(both(&one, &other).await.0.len(), 40);
+    admin.execute("ALTER TABLE copied_notes DROP CONSTRAINT poison; DELETE FROM parked_items").await.unwrap();
+    other.later(DAY + 1);
+    let begun = other.clock.now();
+    assert_eq!(compared(&one, &other, begun).await, 2, "nobody will deal with them any more");
+    same(&one, &other).await;
+
     // Another column wants all of it again, without being a fault.
     ear.end().await;
     admin.execute("ALTER TABLE copied_notes ADD words bigint").await.unwrap();
@@ -228,7 +248,7 @@ async fn what_is_not_as_its_owner_has_it_is_found_and_mended() {
     let begun = other.clock.now();
     let ear = Kept::hear(Consumer { reactions: wider, ..consumer(&one, &other, one.log_api()).await });
     assert_eq!(compared(&one, &other, begun).await, 0);
-    assert_eq!(other.count("SELECT sum(words)::bigint FROM copied_notes WHERE NOT deleted").await, 40 * 7);
+    assert_eq!(other.count("SELECT sum(words)::bigint FROM copied_notes WHERE NOT deleted").await, 41 * 7);
     ear.end().await;
     log.end().await;
 }
