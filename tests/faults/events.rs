@@ -3,6 +3,7 @@
 //! then everything must come to rest, with each effect there once.
 mod check;
 mod load;
+mod poison;
 mod process;
 mod servers;
 mod volumes;
@@ -49,6 +50,8 @@ enum Fault {
     FullPostgres,
     /// The disk of the bus is full for a while.
     FullBus,
+    /// From now on some events are poison; or the cause of that is mended.
+    Poison,
 }
 
 /// Dealt in random order, ten times: a hundred faults.
@@ -68,6 +71,8 @@ const DEALS: usize = 10;
 /// Strewn among them so many times, where this user may make disks of a chosen size.
 const FULL: [Fault; 2] = [Fault::FullPostgres, Fault::FullBus];
 const FULL_TIMES: usize = 3;
+/// Strewn among them too: three times it begins, and the last time it goes on until the end.
+const POISON: [Fault; 5] = [Fault::Poison; 5];
 
 /// A fault comes within this time after a call was answered since the one before.
 const SOON: Duration = Duration::from_millis(1_200);
@@ -87,12 +92,15 @@ struct Stage {
     servers: Servers,
     databases: Databases,
     processes: [Process; 2],
+    accounts: [Account; 2],
+    /// Whether some events are poison now.
+    poisoned: bool,
     found: Vec<Finding>,
 }
 
 impl Stage {
-    /// Starts everything; says who may write.
-    async fn start(sabotage: Sabotage, disks: Disks) -> (Self, [Account; 2]) {
+    /// Starts everything.
+    async fn start(sabotage: Sabotage, disks: Disks) -> Self {
         let servers = Servers::start(disks).await;
         let databases = Databases::on(servers.postgres_url());
         let mut options = Options::default();
@@ -105,7 +113,12 @@ impl Stage {
         drop(world);
         let start = Start::new(&databases, &servers, sabotage);
         let processes = [Process::new(start.clone()), Process::new(start)];
-        (Self { servers, databases, processes, found: Vec::new() }, accounts)
+        Self { servers, databases, processes, accounts, poisoned: false, found: Vec::new() }
+    }
+
+    /// Those who write begin.
+    fn load(&self, chance: &mut Chance) -> Load {
+        Load::begin(&self.accounts, &[self.processes[0].place(), self.processes[1].place()], chance)
     }
 
     async fn strike(&mut self, fault: Fault, chance: &mut Chance) {
@@ -140,6 +153,11 @@ impl Stage {
                 println!("  {} MB were free", disk(&self.servers).fill());
                 self.pass(FULL_FOR / 2 + chance.time(FULL_FOR / 2)).await;
                 disk(&self.servers).free();
+            }
+            Fault::Poison => {
+                let (databases, poisoned) = (self.databases.clone(), self.poisoned);
+                self.during(poison::turn(&databases, poisoned)).await;
+                self.poisoned = !poisoned;
             }
         }
     }
@@ -177,10 +195,14 @@ impl Stage {
         }
     }
 
-    /// Ends the load and waits until all is quiet; says what must be there, unless calls are not answered any more.
+    /// Ends the load and waits until all is quiet, poison or not; then that is cured. Says what must be there, unless calls are
+    /// not answered any more.
     async fn rest(&mut self, load: Load, patience: Duration) -> Option<Expected> {
-        let databases = self.databases.clone();
+        let (databases, accounts, place) =
+            (self.databases.clone(), self.accounts.clone(), self.processes[0].place());
         let expected = self.during(timeout(PATIENCE, load.end())).await.ok()?;
+        self.during(quiet(&databases, patience)).await;
+        self.during(poison::cure(&databases, &accounts, &place, patience)).await;
         self.during(quiet(&databases, patience)).await;
         Some(expected)
     }
@@ -205,9 +227,8 @@ async fn body(
     sabotage: Sabotage,
     disks: Disks,
 ) -> Vec<Finding> {
-    let (mut stage, accounts) = Stage::start(sabotage, disks).await;
-    let places = [stage.processes[0].place(), stage.processes[1].place()];
-    let load = Load::begin(&accounts, &places, chance);
+    let mut stage = Stage::start(sabotage, disks).await;
+    let load = stage.load(chance);
     let begun = Instant::now();
     for (number, fault) in faults.iter().enumerate() {
         if !stage.gets_on(&load).await {
@@ -238,6 +259,9 @@ async fn body(
         return stage.found;
     };
     println!("{} records after {:.1} s", expected.records.len(), begun.elapsed().as_secs_f64());
+    if faults.contains(&Fault::Poison) {
+        println!("{} poison events", poison::parked(&stage.databases).await);
+    }
     let mut found = findings(&stage.databases, &expected).await;
     let databases = stage.databases.clone();
     found.extend(stage.during(compare(&databases, patience)).await);
@@ -265,6 +289,7 @@ fn a_hundred_faults_of_processes_and_servers_leave_every_effect_once_and_in_orde
             let mut chance = Chance::of_round(round);
             let mut faults = chance.deal(&FAULTS, DEALS);
             chance.strew(&full, &mut faults);
+            chance.strew(&POISON, &mut faults);
             let found = body(&mut chance, &faults, PATIENCE, SABOTAGES[0].1, disks).await;
             assert!(found.is_empty(), "round {round}: {found:#?}");
         }
@@ -318,11 +343,17 @@ async fn a_consumer_without_a_watermark_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_leaves_out_what_it_cannot_work_off_is_noticed() {
+    let mut faults = vec![Fault::Poison];
+    faults.extend([Fault::Delete; 10]);
+    noticed("parking", &faults, |finding| matches!(finding, Finding::Copy(_))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_broken_afterwards_is_found() {
     let mut chance = Chance::of_round(0);
-    let (mut stage, accounts) = Stage::start(SABOTAGES[0].1, Disks::Shared).await;
-    let places = [stage.processes[0].place(), stage.processes[1].place()];
-    let load = Load::begin(&accounts, &places, &mut chance);
+    let mut stage = Stage::start(SABOTAGES[0].1, Disks::Shared).await;
+    let load = stage.load(&mut chance);
     while load.answered() < 300 {
         stage.pass(Duration::from_millis(50)).await;
     }

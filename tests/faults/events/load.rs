@@ -242,7 +242,9 @@ impl Writer {
             let place = self.chance.pick(&[0, 1]);
             let place = self.places[place].lock().unwrap().clone();
             if let Some(place) = place
-                && let Some(answer) = self.try_to_call(&method, &format!("{place}{path}"), body, &key).await
+                && let url = format!("{place}{path}")
+                && let Some(answer) =
+                    try_to_call(&self.client, &self.account, &method, &url, body, &key).await
             {
                 self.answered.fetch_add(1, Ordering::Relaxed);
                 return answer;
@@ -250,25 +252,31 @@ impl Writer {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
 
-    /// The answer, if there is one.
-    async fn try_to_call(&self, method: &Method, url: &str, body: &Value, key: &str) -> Option<Value> {
-        let call = self
-            .client
-            .request(method.clone(), url)
-            .header("cookie", format!("rapport={}", self.account.session_token))
-            .header("sec-fetch-site", "same-origin")
-            .header("idempotency-key", key);
-        let call = if body.is_null() { call } else { call.json(body) };
-        let answer = call.send().await.ok()?;
-        let status = answer.status();
-        let text = answer.text().await.ok()?;
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
-            return None;
-        }
-        assert!(status.is_success(), "{method} {url} under {key}: {status}: {text}");
-        serde_json::from_str(&text).ok()
+/// The answer, if there is one.
+pub(super) async fn try_to_call(
+    client: &Client,
+    account: &Account,
+    method: &Method,
+    url: &str,
+    body: &Value,
+    key: &str,
+) -> Option<Value> {
+    let call = client
+        .request(method.clone(), url)
+        .header("cookie", format!("rapport={}", account.session_token))
+        .header("sec-fetch-site", "same-origin")
+        .header("idempotency-key", key);
+    let call = if body.is_null() { call } else { call.json(body) };
+    let answer = call.send().await.ok()?;
+    let status = answer.status();
+    let text = answer.text().await.ok()?;
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
+        return None;
     }
+    assert!(status.is_success(), "{method} {url} under {key}: {status}: {text}");
+    serde_json::from_str(&text).ok()
 }
 
 fn reference(unit: &str) -> String {

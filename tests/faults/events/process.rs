@@ -29,13 +29,14 @@ const CLOCK: &str = "RAPPORT_FAULTS_CLOCK";
 const SERVES: &str = "it serves at ";
 
 /// What a run may break, each with its name.
-pub(super) const SABOTAGES: [(&str, Sabotage); 3] = [
+pub(super) const SABOTAGES: [(&str, Sabotage); 4] = [
     ("none", Sabotage { sequencer: sequencer::Sabotage::None, consumer: consume::Sabotage::None }),
     ("gaps", Sabotage { sequencer: sequencer::Sabotage::NoGaps, consumer: consume::Sabotage::None }),
     (
         "watermark",
         Sabotage { sequencer: sequencer::Sabotage::None, consumer: consume::Sabotage::NoWatermark },
     ),
+    ("parking", Sabotage { sequencer: sequencer::Sabotage::None, consumer: consume::Sabotage::NoParking }),
 ];
 
 /// Where a process serves, while it does.
