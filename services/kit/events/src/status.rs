@@ -62,6 +62,11 @@ impl Observer {
             "SELECT producer, name, records, compare_time, last_differences FROM platform.copies ORDER BY 1, 2",
         )
         .await?;
+        let doubted: Vec<(Instant, String, String, String)> = all(
+            &mut tx,
+            "SELECT create_time, producer, subject, reason FROM platform.set_aside ORDER BY create_time DESC, id LIMIT 10",
+        )
+        .await?;
         let status = pb::Status {
             service: self.service.to_owned(),
             outbox_events,
@@ -86,6 +91,15 @@ impl Observer {
                     records,
                     compare_time: Some(to_proto(compared)),
                     differences,
+                })
+                .collect(),
+            set_aside_messages: doubted
+                .into_iter()
+                .map(|(came, producer, subject, reason)| pb::SetAsideMessage {
+                    create_time: Some(to_proto(came)),
+                    producer,
+                    subject,
+                    reason,
                 })
                 .collect(),
         };

@@ -1,4 +1,5 @@
 //! What is kept beside the log goes when the log goes: lines of the ledger, and parked items that nobody has to look at any more.
+//! Of messages that were not believed the last ones are kept.
 use std::{collections::BTreeMap, time::Duration};
 
 use rapport_kernel::{Clock, Ctx, Date, Error, Id};
@@ -13,6 +14,8 @@ use crate::lead::cause;
 const EVERY: Duration = Duration::from_hours(1);
 /// Rows that are deleted in one transaction.
 const AT_ONCE: i64 = 5_000;
+/// So many messages that were not believed are kept.
+const DOUBTED: i64 = 10_000;
 
 /// What goes: tables, and the rows of them that are done with.
 const DONE: [(&str, &str); 2] = [
@@ -42,6 +45,14 @@ async fn once(db: &Db, clock: &Clock, tidied: &mut BTreeMap<String, Date>) -> Re
         .fetch_all(tx.conn()?)
         .await
         .map_err(database)?;
+    sqlx::query(
+        "DELETE FROM platform.set_aside WHERE id IN (
+           SELECT id FROM platform.set_aside ORDER BY create_time DESC OFFSET $1)",
+    )
+    .bind(DOUBTED)
+    .execute(tx.conn()?)
+    .await
+    .map_err(database)?;
     tx.commit().await?;
     for (class, day) in dropped {
         if tidied.get(&class).is_some_and(|done| *done >= day) {

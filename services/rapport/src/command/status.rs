@@ -1,6 +1,8 @@
 //! `rapport status`: how events fare at every service, in the terminal; what is stuck stands out, with what to do.
 use rapport_kernel::BoxError;
-use rapport_proto::events::v1::{GetStatusRequest, Status, status_service_client::StatusServiceClient};
+use rapport_proto::events::v1::{
+    GetStatusRequest, SetAsideMessage, Status, status_service_client::StatusServiceClient,
+};
 use tonic::Code;
 
 use super::client::{Target, of};
@@ -50,6 +52,9 @@ pub async fn run(options: &Options) -> Result<(), BoxError> {
                 copy.name, copy.records, copy.producer
             );
         }
+        for message in &status.set_aside_messages {
+            println!("  set aside {}", doubted(message));
+        }
         for tenant in status.tenants.iter().filter(|tenant| tenant.parked_items > 0) {
             println!("  tenant {}  {} parked", tenant.tenant, tenant.parked_items);
         }
@@ -84,6 +89,13 @@ fn line(status: &Status, all: &[Status]) -> String {
         }
     }
     text
+}
+
+/// A message that was not believed, in one line.
+fn doubted(message: &SetAsideMessage) -> String {
+    let SetAsideMessage { create_time, producer, subject, reason } = message;
+    let came = create_time.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("{came} {subject} of {producer}: {reason}")
 }
 
 /// How many events of others it has not heard yet.
@@ -174,6 +186,16 @@ mod tests {
             ..customer
         };
         assert_eq!(troubles(&deaf, &all).len(), 4);
+        let message = SetAsideMessage {
+            create_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+            producer: "identity".into(),
+            subject: "identity.07.hello.v1".into(),
+            reason: "it has no headers".into(),
+        };
+        assert_eq!(
+            doubted(&message),
+            "1970-01-01T00:00:01Z identity.07.hello.v1 of identity: it has no headers"
+        );
         let old = Status { outbox_since: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }), ..identity };
         assert_eq!(troubles(&old, &all).len(), 1);
     }

@@ -6,12 +6,13 @@ use rapport_events::{
     bus::{Header, Message, stream_name},
     consume::{Consumer, Sabotage},
 };
-use sqlx::Acquire as _;
+use rapport_proto::events::v1::{GetStatusRequest, status_service_client::StatusServiceClient};
+use sqlx::{Acquire as _, Executor as _};
 use uuid::Uuid;
 
 use crate::{
     note::{change, create},
-    world::{Kept, World, nats},
+    world::{Kept, World, by, nats},
 };
 
 /// What is wrong with what was heard: something twice, or out of order.
@@ -237,6 +238,28 @@ async fn what_is_not_ours_is_set_aside_with_a_reason_and_never_applied() {
     assert_eq!(reasons[0], "it has no headers");
     assert_eq!(reasons[1], "its header ce-tenant is `nobody`");
     assert!(reasons[2..].iter().all(|reason| reason.starts_with("the log has no such event")), "{reasons:?}");
+    // An operator sees the last ones one by one, and what is older than ten thousand others is not kept.
+    let many =
+        "INSERT INTO platform.set_aside SELECT gen_random_uuid(), 'p', 's', '{}', '', 'r', to_timestamp(n)
+                FROM generate_series(1, 10000) AS n";
+    other.admin().await.execute(many).await.unwrap();
+    let (routes, stop) = other.serve(None, |events| events).await;
+    let request = by(&ctx, GetStatusRequest { service: "test".into() });
+    let status = StatusServiceClient::new(routes).get_status(request).await.unwrap().into_inner();
+    assert_eq!(status.set_aside_messages.len(), 10);
+    let hello =
+        status.set_aside_messages.iter().find(|message| message.reason == "it has no headers").unwrap();
+    assert_eq!(hello.producer, one.service());
+    assert!(hello.subject.ends_with(".07.hello.v1"), "{hello:?}");
+    for _ in 0..500 {
+        if other.count("SELECT count(*) FROM platform.set_aside").await == 10_000 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(other.count("SELECT count(*) FROM platform.set_aside").await, 10_000);
+    assert_eq!(other.count("SELECT count(*) FROM platform.set_aside WHERE reason <> 'r'").await, 5);
+    stop.cancel();
     ear.end().await;
     log.end().await;
 }
