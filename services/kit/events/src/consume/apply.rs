@@ -19,6 +19,9 @@ use crate::{
 /// How often an event that fails is tried before it is parked; in all less than anyone waits for.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(100)];
 
+/// Handlers are called so often in one transaction at most: whoever waits for a place waits until it is over.
+const CALLS: usize = 32;
+
 /// What it takes to apply events.
 #[derive(Clone, Debug)]
 pub(super) struct Effects {
@@ -104,10 +107,26 @@ impl Effects {
         self.finish(reaction, stretch, place).await
     }
 
+    /// Lines, cut into those that take effect in one transaction.
+    pub(super) fn batches<'l>(&self, lines: &'l [Arc<Line>]) -> impl Iterator<Item = &'l [Arc<Line>]> {
+        let mut calls = 0;
+        lines.chunk_by(move |a, b| {
+            let joins = a.tenant_id == b.tenant_id && self.together(a, b);
+            calls += usize::from(!joins && !self.reactions.to_line(b).is_empty());
+            let goes_on = calls < CALLS;
+            calls %= CALLS;
+            goes_on
+        })
+    }
+
     /// Lines of a tenant, cut into those that go to their handlers together.
     fn runs<'l>(&self, lines: &'l [Arc<Line>]) -> impl Iterator<Item = &'l [Arc<Line>]> {
-        let together = |r#type: &str| self.reactions.of(r#type).iter().all(|handler| handler.many);
-        lines.chunk_by(move |a, b| a.r#type == b.r#type && together(&a.r#type))
+        lines.chunk_by(|a, b| self.together(a, b))
+    }
+
+    /// Whether two lines of a tenant, one after the other, go to their handlers together.
+    fn together(&self, a: &Line, b: &Line) -> bool {
+        a.r#type == b.r#type && self.reactions.of(&a.r#type).iter().all(|handler| handler.many)
     }
 
     /// One line: every handler by itself.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{bus, lead::cause, log::Line};
 
-/// Events that take effect in one transaction.
+/// Events that are taken at a time.
 const BATCH: usize = 256;
 /// Lines that are asked for at a time.
 const PAGE: i32 = 500;
@@ -152,7 +152,7 @@ impl Lane {
     }
 
     async fn apply(&mut self, epoch: i64, lines: &[Arc<Line>]) -> Result<(), Error> {
-        for lines in lines.chunks(BATCH) {
+        for lines in self.effects.batches(lines) {
             let stretch = Stretch { from: self.at, epoch, lines };
             self.at = self.effects.apply(stretch, self.place.take()).await?;
             self.heard.store(self.at.number, Ordering::Relaxed);
