@@ -64,6 +64,7 @@ const NO_REASONS: &[&str] = &[
     "FOLDER",
     "OPTIONS",
     "ROLLBACK",
+    "SELECT",
 ];
 
 /// The shortest reason has so many letters (`STALE`); shorter words in capitals are currencies, countries and the like.
