@@ -30,7 +30,8 @@ use uuid::Uuid;
 
 use crate::figure::Figure;
 pub(crate) use {
-    copies::measure as copies, neighbour::measure as neighbour, wiped::measure as wiped, writers::pretend,
+    copies::measure as copies, neighbour::measure as neighbour, replay::measure as replay,
+    wiped::measure as wiped, writers::pretend,
 };
 
 const STEPS: &[Step] = &[
@@ -67,7 +68,6 @@ pub(crate) async fn measure() -> Vec<Figure> {
     other.has_heard_all(&world).await;
     figures.extend(sustained::measure(&world, &other).await);
     stop.cancel();
-    figures.extend(replay::measure(&world).await);
     figures
 }
 

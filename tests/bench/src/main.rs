@@ -30,7 +30,7 @@ mod up;
 use figure::Figure;
 
 /// What can be measured, in the order in which it is.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "create",
     "rest",
     "import",
@@ -38,6 +38,7 @@ const NAMES: [&str; 12] = [
     "units",
     "neighbour",
     "events",
+    "replay",
     "fairness",
     "copies",
     "bus",
@@ -73,6 +74,7 @@ async fn measure(name: &str) -> Vec<Figure> {
         "neighbour" => neighbour::measure().await,
         "units" => units::measure().await,
         "events" => events::measure().await,
+        "replay" => events::replay().await,
         "fairness" => events::neighbour().await,
         "copies" => events::copies().await,
         "bus" => events::wiped().await,
