@@ -31,7 +31,7 @@ const DURABLE: &str = "\
 log_min_error_statement = panic
 log_error_verbosity = terse
 max_wal_size = 2GB
-min_wal_size = 128MB
+min_wal_size = 512MB
 ";
 
 /// Commits are still written out one by one, which costs little without a flush, so that tests may kill PostgreSQL.
