@@ -4,7 +4,7 @@ use std::time::Duration;
 use rapport_kernel::Error;
 use rapport_store::{Db, database};
 use sqlx::{
-    Executor as _, FromRow, PgConnection, Postgres,
+    AssertSqlSafe, Executor as _, FromRow, PgConnection, Postgres,
     postgres::{PgArguments, PgRow},
     query::QueryAs,
 };
@@ -115,7 +115,25 @@ impl Term {
     where
         R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        self.session.execute("BEGIN").await.map_err(database)?;
+        self.open("SELECT").await?;
+        self.close(statement, count).await
+    }
+
+    /// Begins a transaction with a first statement, in one round trip, and gives its rows: `close` it. Values stand in the
+    /// statement as literals.
+    pub(crate) async fn open(&mut self, first: &str) -> Result<Vec<PgRow>, Error> {
+        self.session.fetch_all(AssertSqlSafe(format!("BEGIN; {first}"))).await.map_err(database)
+    }
+
+    /// Runs a transaction's last statement, and commits if it gives `count` rows.
+    pub(crate) async fn close<R>(
+        &mut self,
+        statement: QueryAs<'_, Postgres, R, PgArguments>,
+        count: usize,
+    ) -> Result<Vec<R>, Error>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
         let rows = statement.fetch_all(&mut self.session).await.map_err(database)?;
         if rows.len() != count {
             self.session.execute("ROLLBACK").await.map_err(database)?;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! look: rows of the outbox above the highest id seen, and in the gaps below it, in one snapshot   → saw
-//! plan: the next rows, fairly between tenants, each with its numbers and its link of the chain    ← plan
+//! take: the next rows, fairly between tenants; the driver asks for their digests                  ← take
+//! plan: each with its numbers and its link of the chain                                           ← plan
 //! move: out of the outbox, into the log, and the heads with them, in one transaction of this epoch
 //! ```
 //!
@@ -57,8 +58,6 @@ pub struct Waiting {
     pub retention: String,
     /// Bytes, for fairness.
     pub size: i64,
-    /// The digest of the line.
-    pub digest: Digest,
 }
 
 /// Where the log stands: what the database knows, and the sequencer with it.
@@ -70,6 +69,15 @@ pub struct Heads {
     pub parts: [i64; PARTS],
     /// The last link of each chain, by retention class and partition.
     pub chains: BTreeMap<String, [Digest; PARTS]>,
+}
+
+/// A row whose turn has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The row.
+    pub row: Waiting,
+    /// Its number among those of its tenant.
+    pub tenant_number: i64,
 }
 
 /// A row with its place in the log.
@@ -164,24 +172,30 @@ impl Sequencer {
         &self.heads
     }
 
-    /// The next lines, at most so many; `None` when nothing waits.
+    /// Whether rows of this tenant wait.
+    pub fn waits(&self, tenant: Uuid) -> bool {
+        self.waiting.has(tenant)
+    }
+
+    /// The next rows, at most so many.
     ///
     /// From here on they count as moved. If the driver cannot be sure that they were, this sequencer is of no use any more.
-    pub fn plan(&mut self, most: usize) -> Option<Batch> {
-        let taken = self.waiting.take(most);
-        if taken.is_empty() {
-            return None;
-        }
+    pub fn take(&mut self, most: usize) -> Vec<Taken> {
+        self.waiting.take(most)
+    }
+
+    /// What was taken as the next lines, each with its digest.
+    pub fn plan(&mut self, taken: impl IntoIterator<Item = (Taken, Digest)>) -> Batch {
         let heads = &mut self.heads;
-        let mut lines = Vec::with_capacity(taken.len());
-        for (row, tenant_number) in taken {
+        let mut lines = Vec::new();
+        for (Taken { row, tenant_number }, digest) in taken {
             let part = usize::from(row.part) % PARTS;
             heads.number += 1;
             let part_number = bump(&mut heads.parts, part);
             let chain = heads.chains.entry(row.retention.clone()).or_insert([Digest::default(); PARTS]);
             let link = match chain.get_mut(part) {
                 Some(last) => {
-                    *last = digest::link(*last, heads.number, part_number, tenant_number, row.digest);
+                    *last = digest::link(*last, heads.number, part_number, tenant_number, digest);
                     *last
                 }
                 None => Digest::default(),
@@ -197,7 +211,7 @@ impl Sequencer {
                 link,
             });
         }
-        Some(Batch { lines, heads: heads.clone() })
+        Batch { lines, heads: heads.clone() }
     }
 }
 

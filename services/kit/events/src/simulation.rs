@@ -42,8 +42,8 @@ use self::{
 
 /// Runs of the protocol as it is, unless `RAPPORT_SIMULATION_SEEDS` says otherwise: some 20 seconds.
 const SEEDS: u64 = 8000;
-/// Runs in which each mutant has to be caught. Most need a few; all of them together take some 10 seconds.
-const PATIENCE: u64 = 5000;
+/// Runs in which each mutant has to be caught. Most need a few, one some thousands; all of them together take some 15 seconds.
+const PATIENCE: u64 = 20_000;
 /// Steps in which the nemesis is at work, and after which everything must have come to rest.
 const WILD: usize = 1200;
 const CALM: usize = 100_000;

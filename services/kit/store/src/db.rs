@@ -16,13 +16,13 @@ use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _, PgConnection,
     postgres::{PgConnectOptions, PgRow},
 };
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
     OpenTx, Resource, Sabotage,
     columns::Columns,
     directory::Units,
+    emissions::{self, Announcer, Emissions},
     error::database,
     fields::TenantFields,
     pool::{self, Pool},
@@ -48,7 +48,7 @@ struct Inner {
     /// Tenants' transactions begun.
     begun: Arc<AtomicU64>,
     /// Wakes whoever takes events out of the outbox.
-    emitted: Arc<Notify>,
+    emitted: Announcer,
     /// For tests: a promise that is broken.
     sabotage: Sabotage,
 }
@@ -83,7 +83,7 @@ impl Db {
             columns: Columns::default(),
             units: Units::default(),
             begun: Arc::default(),
-            emitted: Arc::default(),
+            emitted: emissions::announcer(),
             sabotage: Sabotage::None,
         })))
     }
@@ -145,14 +145,15 @@ impl Db {
         Ok(session)
     }
 
-    /// Resolves soon after a transaction of this process that wrote events.
-    pub async fn emitted(&self) {
-        self.0.emitted.notified().await;
+    /// Transactions of this process that write events from now on.
+    pub fn emissions(&self) -> Emissions {
+        Emissions::of(&self.0.emitted)
     }
 
-    /// Says that events were written.
-    pub(crate) fn announce(&self) {
-        self.0.emitted.notify_one();
+    /// Says that events of a tenant were written.
+    pub(crate) fn announce(&self, tenant: Uuid) {
+        // Mostly nobody listens: another process leads the log.
+        let _ = self.0.emitted.send(tenant);
     }
 
     /// Begins a transaction that has entered nothing yet.

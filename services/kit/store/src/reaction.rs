@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use rapport_kernel::{Ctx, Error};
 use sqlx::{Executor as _, PgConnection, postgres::PgRow};
+use uuid::Uuid;
 
 use crate::{Db, OpenTx, TenantTx, error::database, fields::TenantFields};
 
@@ -11,8 +12,8 @@ use crate::{Db, OpenTx, TenantTx, error::database, fields::TenantFields};
 pub struct Reaction {
     db: Db,
     tx: Option<OpenTx>,
-    /// Whether events were written in it.
-    emitted: bool,
+    /// Tenants of whom events were written in it.
+    emitted: Vec<Uuid>,
 }
 
 /// BEGIN; what takes longer than this is not worth that other events wait behind it.
@@ -27,7 +28,7 @@ impl Db {
     /// Begins one with a first statement, in one round trip; gives its rows too. Its values stand in it as literals.
     pub async fn begin_reaction_with(&self, first: &str) -> Result<(Reaction, Vec<PgRow>), Error> {
         let (tx, rows) = self.open_with(format!("{BEGIN}; {first}")).await?;
-        Ok((Reaction { db: self.clone(), tx: Some(tx), emitted: false }, rows))
+        Ok((Reaction { db: self.clone(), tx: Some(tx), emitted: Vec::new() }, rows))
     }
 }
 
@@ -57,7 +58,9 @@ impl Reaction {
     /// Leaves the tenant after everything that was collected for it is written.
     pub async fn leave(&mut self, mut tx: TenantTx) -> Result<(), Error> {
         let written = tx.flush().await;
-        self.emitted |= tx.has_emitted();
+        if tx.has_emitted() {
+            self.emitted.push(tx.tenant());
+        }
         self.tx = tx.into_open();
         written
     }
@@ -97,9 +100,7 @@ impl Reaction {
     }
 
     fn announce(&self) {
-        if self.emitted {
-            self.db.announce();
-        }
+        self.emitted.iter().for_each(|tenant| self.db.announce(*tenant));
     }
 }
 

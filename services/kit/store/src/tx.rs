@@ -291,7 +291,7 @@ impl TenantTx {
         let mut unbegun = self.db.unbegun().await?;
         let written = writes.execute(unbegun.conn()?, self.db.columns(), envelope).await;
         if written.is_ok() && !outbox.is_empty() {
-            self.db.announce();
+            self.db.announce(self.ctx.tenant.uuid());
         }
         // Of the last two, who knows how they left the session.
         if !matches!(written, Err(Error::Unavailable(_) | Error::Internal(_))) {
@@ -336,7 +336,7 @@ impl TenantTx {
             tx.commit().await?;
         }
         if std::mem::take(&mut self.emitted) {
-            self.db.announce();
+            self.db.announce(self.ctx.tenant.uuid());
         }
         Ok(())
     }

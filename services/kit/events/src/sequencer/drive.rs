@@ -3,12 +3,12 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use rapport_kernel::{Clock, Date, Error};
 use rapport_store::database;
-use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row as _, postgres::PgRow};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Batch, Heads, Look, PARTS, Sequencer, Snapshot, Waiting};
+use super::{Batch, Heads, Look, PARTS, Sequencer, Snapshot, Taken, Waiting};
 use crate::{
     Log,
     digest::Digest,
@@ -26,13 +26,14 @@ const TIDY: Duration = Duration::from_hours(1);
 pub struct Pace {
     /// Lines of a batch: as many as keep everyone else waiting for a few milliseconds.
     pub batch: usize,
-    /// Rows that a look takes in at most.
+    /// Rows that a look takes in at most: whoever stands behind them has to be seen before their turn can come.
     pub look: usize,
     /// Rows that are remembered at most. What is beyond them waits its turn in the outbox.
     pub remembered: usize,
     /// The pause after a batch that left nothing waiting: while it lasts, the next events gather.
     pub gather: Duration,
-    /// How long it rests after a batch that left others waiting, in times that the batch took; `longest_pause` at most.
+    /// How long it rests after a batch that left others waiting, in times that the batch took; `longest_pause` at most, and
+    /// not once somebody else has written events.
     pub rest: f64,
     /// The pause before the outbox is looked into again, unless a commit of this process comes before; it doubles with
     /// every look that sees nothing,
@@ -45,7 +46,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             batch: 128,
-            look: 4096,
+            look: 16_384,
             remembered: 500_000,
             gather: Duration::from_millis(3),
             rest: 1.0,
@@ -72,31 +73,38 @@ pub(crate) async fn drive(
     let mut pause = pace.first_pause;
     let mut beat = Instant::now();
     let mut tidied: Option<Instant> = None;
+    let mut emissions = db.emissions();
     while !stop.is_cancelled() {
         let mut seen_all = true;
+        emissions.forget();
         if sequencer.waiting() < pace.remembered {
             let (rows, snapshot) = look(term.session(), &sequencer, pace.look).await?;
             seen_all = rows.len() < pace.look;
             sequencer.saw(rows, snapshot);
         }
         let today = clock.now().utc_date();
-        if let Some(batch) = sequencer.plan(pace.batch) {
+        let taken = sequencer.take(pace.batch);
+        if !taken.is_empty() {
             if today > day {
                 day = file_under(term, today).await?;
                 tidied = None;
             }
             let begun = Instant::now();
+            let digests = digests(term, &taken).await?;
+            let batch = sequencer.plan(taken.into_iter().zip(digests));
             fresh.push(write(term, &batch, clock, day).await?);
             log.grown.send_replace(());
             (pause, beat) = (pace.first_pause, Instant::now());
-            // What waits longer than a batch is somebody's bulk work: it leaves the machine to those who write. But whoever
-            // stands behind it in the outbox has to be seen before their turn can come.
-            sleep(match sequencer.waiting() {
-                0 => pace.gather,
-                _ if !seen_all => Duration::ZERO,
-                _ => begun.elapsed().mul_f64(pace.rest).min(pace.longest_pause),
-            })
-            .await;
+            // What waits longer than a batch is somebody's bulk work: it leaves the machine to those who write, until one of
+            // them has an event too.
+            match sequencer.waiting() {
+                0 => sleep(pace.gather).await,
+                _ if !seen_all => {}
+                _ => tokio::select! {
+                    () = emissions.next(|tenant| !sequencer.waits(tenant)) => {}
+                    () = sleep(begun.elapsed().mul_f64(pace.rest).min(pace.longest_pause)) => {}
+                },
+            }
             continue;
         }
         if beat.elapsed() >= BEAT {
@@ -111,7 +119,7 @@ pub(crate) async fn drive(
             tidied = Some(Instant::now());
         }
         tokio::select! {
-            () = db.emitted() => pause = pace.first_pause,
+            () = emissions.next(|_| true) => pause = pace.first_pause,
             () = sleep(pause) => pause = (pause * 2).min(pace.longest_pause),
             () = stop.cancelled() => {}
         }
@@ -171,26 +179,26 @@ struct Seen {
     part: i16,
     retention: String,
     size: i64,
-    digest: Vec<u8>,
     tenant_number: i64,
 }
 
 /// Rows above the highest id that was seen, and in the gaps below, in one statement, hence in one snapshot.
 const LOOK: &str = "
     SELECT pg_snapshot_xmin(s)::text::bigint AS xmin, CASE WHEN $5 THEN pg_current_xact_id()::text::bigint END AS now,
-      (r.o).id, (r.o).tenant_id, (r.o).part, coalesce(t.retention, 'standard') AS retention,
-      octet_length((r.o).payload)::bigint + 200 AS size, rapport.line_digest(r.o) AS digest,
+      r.id, r.tenant_id, r.part, coalesce(t.retention, 'standard') AS retention, r.bytes::bigint + 200 AS size,
       coalesce(n.number, 0) AS tenant_number
     FROM pg_current_snapshot() s
     LEFT JOIN (
-      (SELECT o FROM platform.outbox o WHERE o.id > $1 ORDER BY o.id LIMIT $2)
+      (SELECT o.id, o.tenant_id, o.part, octet_length(o.payload)
+       FROM platform.outbox o WHERE o.id > $1 ORDER BY o.id LIMIT $2)
       UNION ALL
-      SELECT o FROM unnest($3::bigint[], $4::bigint[]) AS g (low, high)
+      SELECT o.id, o.tenant_id, o.part, octet_length(o.payload)
+      FROM unnest($3::bigint[], $4::bigint[]) AS g (low, high)
       JOIN platform.outbox o ON o.id BETWEEN g.low AND g.high
-    ) AS r (o) ON true
-    LEFT JOIN platform.tenants t ON t.id = (r.o).tenant_id
-    LEFT JOIN platform.tenant_numbers n ON n.tenant_id = (r.o).tenant_id
-    ORDER BY (r.o).id";
+    ) AS r (id, tenant_id, part, bytes) ON true
+    LEFT JOIN platform.tenants t ON t.id = r.tenant_id
+    LEFT JOIN platform.tenant_numbers n ON n.tenant_id = r.tenant_id
+    ORDER BY r.id";
 
 async fn look(
     session: &mut PgConnection,
@@ -217,13 +225,31 @@ async fn look(
         return Ok((Vec::new(), snapshot));
     }
     let waiting = rows.iter().map(|row| {
-        let Seen { id, tenant_id, part, retention, size, digest, tenant_number } = Seen::from_row(row)?;
+        let Seen { id, tenant_id, part, retention, size, tenant_number } = Seen::from_row(row)?;
         let part = u8::try_from(part).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        let digest: Digest =
-            digest.try_into().map_err(|_| sqlx::Error::Decode("a digest does not have 32 bytes".into()))?;
-        Ok((Waiting { id, tenant: tenant_id, part, retention, size, digest }, tenant_number))
+        Ok((Waiting { id, tenant: tenant_id, part, retention, size }, tenant_number))
     });
     Ok((waiting.collect::<Result<_, _>>().map_err(database)?, snapshot))
+}
+
+/// Begins the transaction in which the rows are moved, with their digests.
+async fn digests(term: &mut Term, taken: &[Taken]) -> Result<Vec<Digest>, Error> {
+    let ids: Vec<_> = taken.iter().map(|taken| taken.row.id.to_string()).collect();
+    let rows = term
+        .open(&format!(
+            "SELECT rapport.line_digest(o) FROM unnest('{{{}}}'::bigint[]) WITH ORDINALITY AS t (id, n)
+             JOIN platform.outbox o ON o.id = t.id ORDER BY t.n",
+            ids.join(",")
+        ))
+        .await?;
+    if rows.len() != taken.len() {
+        return Err(deposed());
+    }
+    let digest = |row: PgRow| {
+        let bytes: Vec<u8> = row.try_get(0).map_err(database)?;
+        Digest::try_from(bytes).map_err(|_| Error::internal("a digest does not have 32 bytes"))
+    };
+    rows.into_iter().map(digest).collect()
 }
 
 /// Moves the lines. What the statement did counts only if all of it met what was expected: the epoch is still this one, the
@@ -280,7 +306,7 @@ async fn write(term: &mut Term, batch: &Batch, clock: &Clock, day: Date) -> Resu
         .bind(column(|line| line.tenant_number))
         .bind(links)
         .bind(clock.now());
-    let mut written: Vec<log::Line> = term.commit(query, lines.len()).await?;
+    let mut written: Vec<log::Line> = term.close(query, lines.len()).await?;
     written.sort_unstable_by_key(|line| line.number);
     Ok(written)
 }

@@ -3,7 +3,7 @@ use std::collections::{HashMap, VecDeque};
 
 use uuid::Uuid;
 
-use super::Waiting;
+use super::{Taken, Waiting};
 
 /// Bytes that a tenant may send in one turn: some ten events.
 const QUANTUM: i64 = 8 << 10;
@@ -39,6 +39,11 @@ impl Fair {
         self.rows
     }
 
+    /// Whether rows of this tenant wait.
+    pub(super) fn has(&self, tenant: Uuid) -> bool {
+        self.tenants.contains_key(&tenant)
+    }
+
     /// A row that was just seen. `number` is the tenant's last one, as the database had it in the same look.
     pub(super) fn push(&mut self, row: Waiting, number: i64) {
         let tenant = row.tenant;
@@ -52,8 +57,8 @@ impl Fair {
         self.rows += 1;
     }
 
-    /// Takes up to `most` rows, fairly, each with its number among the tenant's.
-    pub(super) fn take(&mut self, most: usize) -> Vec<(Waiting, i64)> {
+    /// Takes up to `most` rows, fairly.
+    pub(super) fn take(&mut self, most: usize) -> Vec<Taken> {
         let mut taken = Vec::new();
         while taken.len() < most {
             if self.first_in_first_out {
@@ -71,7 +76,7 @@ impl Fair {
             {
                 queue.deficit -= row.size;
                 queue.number += 1;
-                taken.push((row, queue.number));
+                taken.push(Taken { row, tenant_number: queue.number });
             }
             if queue.rows.is_empty() {
                 self.tenants.remove(&tenant);
@@ -96,8 +101,8 @@ mod tests {
         Waiting { id, tenant: Uuid::from_u128(tenant), size, ..Waiting::default() }
     }
 
-    fn tenants(taken: &[(Waiting, i64)]) -> Vec<u128> {
-        taken.iter().map(|(row, _)| row.tenant.as_u128()).collect()
+    fn tenants(taken: &[Taken]) -> Vec<u128> {
+        taken.iter().map(|taken| taken.row.tenant.as_u128()).collect()
     }
 
     #[test]
@@ -109,7 +114,7 @@ mod tests {
         fair.push(row(2, 10_001, 1000), 7);
         let taken = fair.take(20);
         let place = tenants(&taken).iter().position(|tenant| *tenant == 2).unwrap();
-        assert_eq!((place, taken[place].1), (8, 8), "a turn of 8 KiB goes before it");
+        assert_eq!((place, taken[place].tenant_number), (8, 8), "a turn of 8 KiB goes before it");
         assert_eq!(fair.len(), 10_001 - 20);
     }
 
@@ -135,8 +140,8 @@ mod tests {
         let bytes = |tenant| {
             taken
                 .iter()
-                .filter(|(row, _)| row.tenant.as_u128() == tenant)
-                .map(|(row, _)| row.size)
+                .filter(|taken| taken.row.tenant.as_u128() == tenant)
+                .map(|taken| taken.row.size)
                 .sum::<i64>()
         };
         let ratio = bytes(1) as f64 / bytes(2) as f64;
@@ -175,11 +180,12 @@ mod tests {
         for id in [5, 9, 2, 7] {
             fair.push(row(1, id, 10), 41);
         }
-        let taken: Vec<_> = fair.take(10).into_iter().map(|(row, number)| (row.id, number)).collect();
+        let taken: Vec<_> =
+            fair.take(10).into_iter().map(|taken| (taken.row.id, taken.tenant_number)).collect();
         assert_eq!(taken, [(2, 42), (5, 43), (7, 44), (9, 45)]);
         assert_eq!(fair.len(), 0);
         // Emptied: the next look brings the number that the database has by now.
         fair.push(row(1, 11, 10), 45);
-        assert_eq!(fair.take(1)[0].1, 46);
+        assert_eq!(fair.take(1)[0].tenant_number, 46);
     }
 }

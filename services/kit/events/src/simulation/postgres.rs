@@ -330,9 +330,13 @@ impl Postgres {
             part: record.part,
             retention: retention(record.tenant).to_owned(),
             size: row.size,
-            digest: digest_of(row.event),
         };
         (waiting, self.tenants.get(&record.tenant).copied().unwrap_or_default())
+    }
+
+    /// The digests of rows of the outbox, if all of them are there.
+    pub(super) fn digests(&self, ids: &[i64]) -> Option<Vec<Digest>> {
+        ids.iter().map(|id| Some(digest_of(self.outbox.get(id)?.event))).collect()
     }
 
     /// What a batch makes of the rows of the outbox; of those that are there.

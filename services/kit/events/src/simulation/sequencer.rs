@@ -8,9 +8,10 @@ use super::{
     world::{Shared, Stop, pause, rest},
 };
 use crate::{
+    digest::Digest,
     fresh::Fresh,
     log,
-    sequencer::{Batch, Look, Sabotage, Sequencer, Snapshot, Waiting},
+    sequencer::{Batch, Look, Sabotage, Sequencer, Snapshot, Taken, Waiting},
 };
 
 /// Stands for `drive`.
@@ -68,7 +69,10 @@ impl Driver<'_> {
             self.world.checker.borrow_mut().turns.saw(self.term.number, &rows);
             sequencer.saw(rows, snapshot);
         }
-        if let Some(batch) = sequencer.plan(sizes.batch) {
+        let taken = sequencer.take(sizes.batch);
+        if !taken.is_empty() {
+            let digests = self.digests(&taken).await?;
+            let batch = sequencer.plan(taken.into_iter().zip(digests));
             self.world.checker.borrow_mut().planned(self.term.number, sizes.batch, &batch);
             let written = self.write(batch).await?;
             if !self.world.errs(Mutant::PublishedBeforeCommit) {
@@ -133,6 +137,14 @@ impl Driver<'_> {
             self.turned.insert(id, row.id);
             row.id = id;
         }
+    }
+
+    /// Stands for `digests`.
+    async fn digests(&self, taken: &[Taken]) -> Result<Vec<Digest>, Stop> {
+        let id = |taken: &Taken| self.turned.get(&taken.row.id).copied().unwrap_or(taken.row.id);
+        let ids: Vec<_> = taken.iter().map(id).collect();
+        let found = self.term.session.read(|postgres| postgres.digests(&ids)).await?;
+        found.ok_or(Stop::Deposed)
     }
 
     /// Stands for `write`, `MOVE` and `Term::commit`.
