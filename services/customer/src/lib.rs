@@ -23,19 +23,15 @@ use tonic::service::Routes;
 pub use customer::{Customer, CustomerApi, CustomerImports};
 
 /// The schema of this service, step by step: that of imports, and its own.
-pub const MIGRATIONS: &[Step] = &[
-    rapport_events::LOG,
-    rapport_events::REACTIONS,
-    rapport_events::WORK,
-    rapport_events::WEBHOOKS,
-    rapport_events::ERASE,
-    rapport_events::COPIES,
-    rapport_events::HEAR,
-    rapport_import::MIGRATION,
-    (1000, "customers", include_str!("../migrations/1000_customers.sql")),
-    (1001, "customer units", include_str!("../migrations/1001_customer_units.sql")),
-    (1002, "customer erasure", include_str!("../migrations/1002_customer_erasure.sql")),
-    (1003, "customer units", include_str!("../migrations/1003_customer_units.sql")),
+pub const MIGRATIONS: &[&[Step]] = &[
+    rapport_events::MIGRATIONS,
+    rapport_import::MIGRATIONS,
+    &[
+        (1000, "customers", include_str!("../migrations/1000_customers.sql")),
+        (1001, "customer units", include_str!("../migrations/1001_customer_units.sql")),
+        (1002, "customer erasure", include_str!("../migrations/1002_customer_erasure.sql")),
+        (1003, "customer units", include_str!("../migrations/1003_customer_units.sql")),
+    ],
 ];
 
 /// What the service needs from whoever starts it.

@@ -40,17 +40,13 @@ pub use passwords::Passwords;
 pub use token::keys::key_source;
 
 /// The steps of identity's schema, after those of the kit.
-pub const MIGRATIONS: &[Step] = &[
-    rapport_events::LOG,
-    rapport_events::REACTIONS,
-    rapport_events::WORK,
-    rapport_events::WEBHOOKS,
-    rapport_events::ERASE,
-    rapport_events::COPIES,
-    rapport_events::HEAR,
-    (1000, "identity", include_str!("../migrations/1000_identity.sql")),
-    (1001, "identity audit", include_str!("../migrations/1001_audit.sql")),
-    (1002, "log retention", include_str!("../migrations/1002_log_retention.sql")),
+pub const MIGRATIONS: &[&[Step]] = &[
+    rapport_events::MIGRATIONS,
+    &[
+        (1000, "identity", include_str!("../migrations/1000_identity.sql")),
+        (1001, "identity audit", include_str!("../migrations/1001_audit.sql")),
+        (1002, "log retention", include_str!("../migrations/1002_log_retention.sql")),
+    ],
 ];
 
 /// What identity needs to run.

@@ -58,7 +58,7 @@ impl Role {
     }
 
     /// The schema of its database; `None` for the gateway, which has none.
-    pub const fn migrations(self) -> Option<&'static [rapport_store::Step]> {
+    pub const fn migrations(self) -> Option<&'static [&'static [rapport_store::Step]]> {
         match self {
             Self::Gateway => None,
             Self::Identity => Some(rapport_identity::MIGRATIONS),

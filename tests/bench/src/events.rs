@@ -34,14 +34,9 @@ pub(crate) use {
     wiped::measure as wiped, writers::pretend,
 };
 
-const STEPS: &[Step] = &[
-    rapport_events::LOG,
-    rapport_events::REACTIONS,
-    rapport_events::WORK,
-    rapport_events::WEBHOOKS,
-    rapport_events::ERASE,
-    rapport_events::COPIES,
-    rapport_events::HEAR,
+const STEPS: &[&[Step]] = &[
+    rapport_events::MIGRATIONS,
+    &[
     (
         1000,
         "effects",
@@ -53,6 +48,7 @@ const STEPS: &[Step] = &[
            CONSTRAINT copied_id PRIMARY KEY (tenant_id, id));
          SELECT rapport.protect('copied');",
     ),
+    ],
 ];
 
 pub(crate) async fn measure() -> Vec<Figure> {

@@ -47,8 +47,12 @@ impl Databases {
     /// The database of a role, with its schema; made, unless it is there already.
     pub async fn database(&self, role: Role) -> Option<Database> {
         let migrations = role.migrations()?;
-        let digest =
-            migrations.iter().fold(Sha256::new(), |digest, (_, _, sql)| digest.chain_update(sql)).finalize();
+        let digest = migrations
+            .iter()
+            .copied()
+            .flatten()
+            .fold(Sha256::new(), |digest, (_, _, sql)| digest.chain_update(sql))
+            .finalize();
         let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let template = format!("template_{}_{hash}", role.name());
         self.make_template(role, &template).await;

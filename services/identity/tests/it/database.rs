@@ -67,8 +67,11 @@ impl Drop for Database {
 
 /// The migrated template; whoever comes while it is made waits.
 async fn template() -> String {
-    let digest =
-        MIGRATIONS.iter().fold(Sha256::new_with_prefix(KIT), |digest, (_, _, sql)| digest.chain_update(sql));
+    let digest = MIGRATIONS
+        .iter()
+        .copied()
+        .flatten()
+        .fold(Sha256::new_with_prefix(KIT), |digest, (_, _, sql)| digest.chain_update(sql));
     let hash: String = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let template = format!("identity_it_template_{hash}");
     let mut admin = PgConnection::connect(&superuser()).await.unwrap();

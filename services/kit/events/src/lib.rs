@@ -84,24 +84,13 @@ pub fn audit(audit: Audit) -> Audit {
         .resource::<ledger::LedgerEntry>()
 }
 
-/// The step that every service adds to its own: its log.
-pub const LOG: rapport_store::Step = (400, "log", include_str!("../migrations/0400_log.sql"));
-
-/// The step after it: reactions to others' events.
-pub const REACTIONS: rapport_store::Step =
-    (410, "reactions", include_str!("../migrations/0410_reactions.sql"));
-
-/// The step after that: queues, timers, what is parked, the ledger.
-pub const WORK: rapport_store::Step = (420, "work", include_str!("../migrations/0420_work.sql"));
-
-/// The one after that: webhooks.
-pub const WEBHOOKS: rapport_store::Step = (430, "webhooks", include_str!("../migrations/0430_webhooks.sql"));
-
-/// The one after that: erasing.
-pub const ERASE: rapport_store::Step = (440, "erase", include_str!("../migrations/0440_erase.sql"));
-
-/// The one after that: copies of others' records, and snapshots of one's own.
-pub const COPIES: rapport_store::Step = (450, "copies", include_str!("../migrations/0450_copies.sql"));
-
-/// The last one: watermarks that refuse.
-pub const HEAR: rapport_store::Step = (460, "hear", include_str!("../migrations/0460_hear.sql"));
+/// The steps that every service adds to its own.
+pub const MIGRATIONS: &[rapport_store::Step] = &[
+    (400, "log", include_str!("../migrations/0400_log.sql")),
+    (410, "reactions", include_str!("../migrations/0410_reactions.sql")),
+    (420, "work", include_str!("../migrations/0420_work.sql")),
+    (430, "webhooks", include_str!("../migrations/0430_webhooks.sql")),
+    (440, "erase", include_str!("../migrations/0440_erase.sql")),
+    (450, "copies", include_str!("../migrations/0450_copies.sql")),
+    (460, "hear", include_str!("../migrations/0460_hear.sql")),
+];

@@ -39,7 +39,8 @@ pub use mapping::{Mapping, Origin};
 pub use state::{Phase, State};
 
 /// The step that a service whose resources can be imported adds to its own.
-pub const MIGRATION: rapport_store::Step = (500, "imports", include_str!("../migrations/0500_imports.sql"));
+pub const MIGRATIONS: &[rapport_store::Step] =
+    &[(500, "imports", include_str!("../migrations/0500_imports.sql"))];
 
 /// What the database of such a service may have beside what every service's has.
 pub fn audit() -> Audit {

@@ -21,7 +21,8 @@ const KIT: &[Step] = &[
 /// What holds one migrator up while another is at work, in `pg_advisory_lock`.
 const ONE_AT_A_TIME: i64 = 7_261_707;
 
-/// Brings the schema of the database at `owner_url` up to date: the kit's steps and the service's own.
+/// Brings the schema of the database at `owner_url` up to date: the kit's steps, those of the
+/// libraries that the service is made with, and its own.
 ///
 /// A step waits at most 2 s for a lock, so that it never holds up the running version for long; it fails instead, changes
 /// nothing and can be tried again. Of several who migrate at once, one does and the others wait for it. The list of what was
@@ -29,7 +30,7 @@ const ONE_AT_A_TIME: i64 = 7_261_707;
 ///
 /// # Errors
 /// `Unavailable` when a lock was not to be had in time, or the database does not answer.
-pub async fn migrate(owner_url: &str, steps: &'static [Step]) -> Result<(), Error> {
+pub async fn migrate(owner_url: &str, steps: &[&'static [Step]]) -> Result<(), Error> {
     let mut conn = PgConnection::connect(owner_url).await.map_err(database)?;
     sqlx::query("SELECT pg_advisory_lock($1)")
         .bind(ONE_AT_A_TIME)
@@ -39,7 +40,7 @@ pub async fn migrate(owner_url: &str, steps: &'static [Step]) -> Result<(), Erro
     conn.execute("SET lock_timeout = '2s'").await.map_err(database)?;
     let migrations = KIT
         .iter()
-        .chain(steps)
+        .chain(steps.iter().copied().flatten())
         .map(|&(version, description, sql)| {
             Migration::new(
                 version,

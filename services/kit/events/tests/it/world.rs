@@ -33,16 +33,7 @@ use uuid::Uuid;
 
 use crate::note::{self, Note};
 
-const STEPS: &[Step] = &[
-    rapport_events::LOG,
-    rapport_events::REACTIONS,
-    rapport_events::WORK,
-    rapport_events::WEBHOOKS,
-    rapport_events::ERASE,
-    rapport_events::COPIES,
-    rapport_events::HEAR,
-    (1000, "notes", note::MIGRATION),
-];
+const STEPS: &[&[Step]] = &[rapport_events::MIGRATIONS, &[(1000, "notes", note::MIGRATION)]];
 
 pub(crate) struct World {
     pub(crate) db: Db,

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::gadget::{self, Gadget, Gadgets, Sabotage};
 
-const STEPS: &[Step] = &[rapport_import::MIGRATION, (1000, "gadgets", gadget::MIGRATION)];
+const STEPS: &[&[Step]] = &[rapport_import::MIGRATIONS, &[(1000, "gadgets", gadget::MIGRATION)]];
 
 pub(crate) struct World {
     pub(crate) imports: Imports,

@@ -5,7 +5,7 @@ use rapport_kernel::Error;
 use rapport_store::{Step, migrate};
 
 use crate::{
-    widget::{MIGRATION, Widget},
+    widget::Widget,
     world::{STEPS, World, boss, create, tenant},
 };
 
@@ -37,11 +37,11 @@ async fn several_at_once_are_safe() {
     let world = World::empty().await;
     let owner = world.url("rapport_owner");
     // Longer than the lock timeout: the others wait for it all the same.
-    const SLOW: &[Step] = &[(1000, "widgets", MIGRATION), (1001, "slow", "SELECT pg_sleep(2.5)")];
+    const SLOW: &[Step] = &[(1001, "slow", "SELECT pg_sleep(2.5)")];
     let runs: Vec<_> = (0..3)
         .map(|_| {
             let owner = owner.clone();
-            tokio::spawn(async move { migrate(&owner, SLOW).await })
+            tokio::spawn(async move { migrate(&owner, &[STEPS[0], SLOW]).await })
         })
         .collect();
     for run in runs {
@@ -55,9 +55,9 @@ async fn several_at_once_are_safe() {
 
 #[tokio::test]
 async fn a_step_that_waits_too_long_for_a_lock_fails_and_changes_nothing() {
-    const NEXT: &[Step] = &[
-        (1000, "widgets", MIGRATION),
-        (1001, "colour", "CREATE TABLE colours (id uuid); ALTER TABLE widgets ADD COLUMN colour text"),
+    const NEXT: &[&[Step]] = &[
+        STEPS[0],
+        &[(1001, "colour", "CREATE TABLE colours (id uuid); ALTER TABLE widgets ADD COLUMN colour text")],
     ];
     let world = World::new().await;
     let db = world.db().await;
@@ -95,7 +95,7 @@ async fn a_step_that_waits_too_long_for_a_lock_fails_and_changes_nothing() {
 async fn a_step_that_was_changed_after_it_ran_is_refused() {
     const CHANGED: &[Step] = &[(1000, "widgets", "SELECT 1")];
     let world = World::new().await;
-    assert!(matches!(migrate(&world.url("rapport_owner"), CHANGED).await, Err(Error::Internal(_))));
+    assert!(matches!(migrate(&world.url("rapport_owner"), &[CHANGED]).await, Err(Error::Internal(_))));
 }
 
 #[tokio::test]

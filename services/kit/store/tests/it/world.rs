@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::widget::{MIGRATION, Widget};
 
 /// What a test's database has beside the kit's own.
-pub(crate) const STEPS: &[Step] = &[(1000, "widgets", MIGRATION)];
+pub(crate) const STEPS: &[&[Step]] = &[&[(1000, "widgets", MIGRATION)]];
 
 /// What roles sign in with.
 const PASSWORD: &str = "for-tests";
