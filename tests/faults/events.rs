@@ -17,7 +17,7 @@ use sqlx::Executor as _;
 use tokio::time::timeout;
 
 use self::{
-    check::{BROKEN, Finding, compare, findings, looked, quiet},
+    check::{BROKEN, Finding, compare, compare_soon, findings, looked, quiet},
     load::{Account, Expected, Load},
     process::{Process, SABOTAGES, Start},
     servers::{Disks, Servers},
@@ -244,6 +244,7 @@ async fn body(
             begun.elapsed().as_secs_f64(),
             load.answered()
         );
+        compare_soon(&stage.databases).await;
         let answered = load.answered();
         stage.strike(*fault, chance).await;
         if FULL.contains(fault) {
@@ -262,10 +263,11 @@ async fn body(
     if faults.contains(&Fault::Poison) {
         println!("{} poison events", poison::parked(&stage.databases).await);
     }
-    let mut found = findings(&stage.databases, &expected).await;
     let databases = stage.databases.clone();
-    found.extend(stage.during(compare(&databases, patience)).await);
+    stage.during(compare(&databases, patience)).await;
+    let mut found = findings(&databases, &expected).await;
     found.append(&mut stage.found);
+    found.iter().for_each(|finding| println!("  {finding:?}"));
     found
 }
 

@@ -176,15 +176,22 @@ pub(super) async fn quiet(databases: &Databases, patience: Duration) {
     println!("quiet after {:.1} s", begun.elapsed().as_secs_f64());
 }
 
-/// Has customer compare its copies with what identity has; says what differed.
-pub(super) async fn compare(databases: &Databases, patience: Duration) -> Vec<Finding> {
+/// Has customer compare its copies when it looks the next time, if its database can be reached.
+pub(super) async fn compare_soon(databases: &Databases) {
+    if let Ok(mut customer) = PgConnection::connect(&databases.superuser_url(Role::Customer)).await {
+        let _ = customer.execute("UPDATE platform.copies SET compare_time = 'epoch'").await;
+    }
+}
+
+/// Has customer compare its copies with what identity has, and waits until it has done so.
+pub(super) async fn compare(databases: &Databases, patience: Duration) {
+    compare_soon(databases).await;
     let mut customer = databases.superuser(Role::Customer).await;
-    customer.execute("UPDATE platform.copies SET compare_time = 'epoch'").await.unwrap();
     let begun = Instant::now();
-    while begun.elapsed() < patience && !lines(&mut customer, DIFFERED).await.unwrap().is_empty() {
+    let waiting = "SELECT name FROM platform.copies WHERE compare_time = 'epoch'";
+    while begun.elapsed() < patience && !lines(&mut customer, waiting).await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    lines(&mut customer, DIFFERED).await.unwrap().into_iter().map(Copy).collect()
 }
 
 async fn is_quiet(databases: &Databases) -> Result<bool, sqlx::Error> {

@@ -13,13 +13,15 @@ use super::{
     process::Place,
 };
 
-/// Refuses a few names in a hundred: `unit-13-7`, say.
-const POISON: &str = "
-    ALTER TABLE directory_users ADD CONSTRAINT poison CHECK (display_name !~ '[37]-[0-9]*[37]$') NOT VALID;
-    ALTER TABLE directory_units ADD CONSTRAINT poison CHECK (display_name !~ '[37]-[0-9]*[37]$') NOT VALID";
-const MEND: &str = "
-    ALTER TABLE directory_users DROP CONSTRAINT IF EXISTS poison;
-    ALTER TABLE directory_units DROP CONSTRAINT IF EXISTS poison";
+/// Refuses a few names in a hundred: `unit-13-7`, say. One table after the other, since effects have written to both in any order.
+const POISON: [&str; 2] = [
+    "ALTER TABLE directory_users ADD CONSTRAINT poison CHECK (display_name !~ '[37]-[0-9]*[37]$') NOT VALID",
+    "ALTER TABLE directory_units ADD CONSTRAINT poison CHECK (display_name !~ '[37]-[0-9]*[37]$') NOT VALID",
+];
+const MEND: [&str; 2] = [
+    "ALTER TABLE directory_users DROP CONSTRAINT IF EXISTS poison",
+    "ALTER TABLE directory_units DROP CONSTRAINT IF EXISTS poison",
+];
 
 /// What is parked and waits, oldest first.
 const PARKED: &str =
@@ -27,8 +29,10 @@ const PARKED: &str =
 
 /// Makes some events poison; when some are, mends the cause.
 pub(super) async fn turn(databases: &Databases, poisoned: bool) {
-    let sql = if poisoned { MEND } else { POISON };
-    databases.superuser(Role::Customer).await.execute(sql).await.unwrap();
+    let mut customer = databases.superuser(Role::Customer).await;
+    for sql in if poisoned { MEND } else { POISON } {
+        customer.execute(sql).await.unwrap();
+    }
 }
 
 /// How many events were parked because they were poison.

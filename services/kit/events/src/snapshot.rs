@@ -31,12 +31,13 @@ struct Shown {
     read: Arc<Read>,
 }
 
-/// Where a record stands among those of all tenants, and its version.
+/// Where a record stands among those of all tenants, its version, and whether that is a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub(crate) struct Key {
     pub(crate) tenant_id: Uuid,
     pub(crate) id: Uuid,
     pub(crate) version: i64,
+    pub(crate) gone: bool,
 }
 
 impl Snapshots {
@@ -74,7 +75,7 @@ impl Snapshots {
         let most = Some(request.page_size).filter(|size| *size > 0).unwrap_or(PAGE);
         let (after, up_to) = (first(request.after.as_ref())?, last(request.up_to.as_ref())?);
         let mut reaction = db.begin_reaction().await?;
-        let keys = keys(&mut reaction, shown.table, after, up_to, most).await?;
+        let keys = keys(&mut reaction, shown.table, after, up_to, most, false).await?;
         let full = usize::try_from(most).is_ok_and(|most| keys.len() == most);
         let mut end = keys.last().filter(|_| full).copied();
         let records = if request.keys_only {
@@ -150,21 +151,23 @@ pub(crate) fn uuid(text: &str) -> Result<Uuid, Error> {
     text.parse().map_err(Error::internal)
 }
 
-/// Keys of a table's records after one and up to another one, at most so many.
+/// Keys of a table's records after one and up to another one, at most so many; also of those that are `gone`, or not.
 pub(crate) async fn keys(
     reaction: &mut Reaction,
     table: &str,
     after: (Uuid, Uuid),
     up_to: (Uuid, Uuid),
     most: i32,
+    gone: bool,
 ) -> Result<Vec<Key>, Error> {
-    sqlx::query_as("SELECT * FROM rapport.record_keys($1::text::regclass, $2, $3, $4, $5, $6)")
+    sqlx::query_as("SELECT * FROM rapport.record_keys($1::text::regclass, $2, $3, $4, $5, $6, $7)")
         .bind(table)
         .bind(after.0)
         .bind(after.1)
         .bind(up_to.0)
         .bind(up_to.1)
         .bind(most)
+        .bind(gone)
         .fetch_all(reaction.conn()?)
         .await
         .map_err(database)

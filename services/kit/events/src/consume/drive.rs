@@ -163,7 +163,7 @@ impl Consumer {
             error = self.ask(&entries, &heard) => Err(error),
             error = self.listen(&entries) => Err(error),
             error = self.doubt(doubted) => Err(error),
-            error = self.keeper(&heard).keep() => Err(error),
+            error = self.keeper().keep() => Err(error),
         }
     }
 
@@ -226,7 +226,7 @@ impl Consumer {
         Ok(at)
     }
 
-    const fn keeper<'a>(&'a self, heard: &'a [Arc<AtomicI64>]) -> Keeper<'a> {
+    const fn keeper(&self) -> Keeper<'_> {
         Keeper {
             service: self.service.as_str(),
             db: &self.db,
@@ -234,7 +234,6 @@ impl Consumer {
             producer: &self.producer,
             producer_name: self.reactions.producer.as_str(),
             copies: self.reactions.copies.as_slice(),
-            heard,
             sabotage: self.sabotage,
         }
     }

@@ -1,11 +1,5 @@
 //! Making copies complete, and comparing them with what their owner has.
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use rapport_kernel::{Clock, Error};
 use rapport_store::{Db, database};
@@ -13,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Copy,
-    compare::{Compared, Comparison},
+    compare::{Compared, Comparison, SOON},
 };
 use crate::{
     consume::{Producer, Sabotage},
@@ -24,10 +18,6 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(5);
 /// Seconds between two comparisons.
 const EVERY: i64 = 86_400;
-/// How often it is looked whether something was heard.
-const SOON: Duration = Duration::from_millis(50);
-/// How long that may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps a service's copies of another one's records complete.
 #[derive(Clone, Copy)]
@@ -38,8 +28,6 @@ pub(crate) struct Keeper<'a> {
     pub(crate) producer: &'a Producer,
     pub(crate) producer_name: &'a str,
     pub(crate) copies: &'a [Copy],
-    /// Where each lane stands.
-    pub(crate) heard: &'a [Arc<AtomicI64>],
     /// For tests: a promise to break.
     pub(crate) sabotage: Sabotage,
 }
@@ -109,29 +97,19 @@ impl Keeper<'_> {
         tx.commit().await
     }
 
-    /// Waits until everything is heard that has happened at the producer by now; whether that came to pass in time.
-    pub(super) async fn caught_up(&self) -> Result<bool, Error> {
-        let begun = Instant::now();
+    /// Where the producer's log stands once everything is in it that has happened there by now; `None` when that is not so by
+    /// `until`.
+    pub(super) async fn heads(&self, until: Instant) -> Result<Option<Vec<i64>>, Error> {
         let mut heads = self.producer.heads().await?;
         let last_waiting = heads.last_waiting;
         while heads.first_waiting > 0 && heads.first_waiting <= last_waiting {
-            if begun.elapsed() > PATIENCE {
-                return Ok(false);
+            if Instant::now() > until {
+                return Ok(None);
             }
             sleep(SOON).await;
             heads = self.producer.heads().await?;
         }
-        while self.behind(&heads.part_numbers) {
-            if begun.elapsed() > PATIENCE {
-                return Ok(false);
-            }
-            sleep(SOON).await;
-        }
-        Ok(true)
-    }
-
-    fn behind(&self, heads: &[i64]) -> bool {
-        self.heard.iter().zip(heads).any(|(heard, head)| heard.load(Ordering::Relaxed) < *head)
+        Ok(Some(heads.part_numbers))
     }
 }
 

@@ -320,3 +320,41 @@ async fn what_is_deleted_before_its_copy_is_written_does_not_come_back() {
     assert_eq!(copied_of_three_less_one(Sabotage::None).await, 2);
     assert_eq!(copied_of_three_less_one(Sabotage::NoSecondLook).await, 3, "without the second look it does");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_while_it_is_compared_is_no_difference() {
+    let (one, other) = (World::new().await, World::new().await);
+    let log = Kept::keep(one.published_log().await);
+    let ctx: Ctx = one.tenant();
+    let notes = create(&one.db, &ctx, &["a", "b", "c"]).await;
+    let begun = other.clock.now();
+    let ear = Kept::hear(consumer(&one, &other, one.log_api()).await);
+    assert_eq!(compared(&one, &other, begun).await, 0);
+    ear.end().await;
+    let reads = sqlx::PgPool::connect(&other.admin_url()).await.unwrap();
+    let meanwhile: BoxFuture<'static, ()> = Box::pin({
+        let (db, id) = (one.db.clone(), notes[1].id);
+        async move {
+            delete(&db, &ctx, id).await;
+            for _ in 0..500 {
+                let gone: i64 = sqlx::query_scalar("SELECT count(*) FROM copied_notes WHERE deleted")
+                    .fetch_one(&reads)
+                    .await
+                    .unwrap();
+                if gone == 1 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            panic!("the deletion is not heard");
+        }
+    });
+    let slow = Slow { api: one.log_api(), meanwhile: Mutex::new(Some(meanwhile)) };
+    other.later(DAY + 1);
+    let begun = other.clock.now();
+    let ear = Kept::hear(consumer(&one, &other, slow).await);
+    assert_eq!(compared(&one, &other, begun).await, 0);
+    assert_eq!(both(&one, &other).await.0.len(), 2);
+    ear.end().await;
+    log.end().await;
+}
