@@ -264,8 +264,8 @@ async fn body(
         println!("{} poison events", poison::parked(&stage.databases).await);
     }
     let databases = stage.databases.clone();
-    stage.during(compare(&databases, patience)).await;
-    let mut found = findings(&databases, &expected).await;
+    let mut found = stage.during(compare(&databases, patience)).await;
+    found.extend(findings(&databases, &expected).await);
     found.append(&mut stage.found);
     found.iter().for_each(|finding| println!("  {finding:?}"));
     found

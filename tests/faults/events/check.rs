@@ -105,10 +105,10 @@ const LOG: [(Kind, &str); 10] = [
     (Copy, DIFFERED),
 ];
 
-/// Copies that were not what their owner has, or were not compared when they should have been.
+/// Copies that were not what their owner has.
 const DIFFERED: &str = "
     SELECT concat(differences, ' of ', records, ' records of ', name, ' differed; compared ', compare_time)
-    FROM platform.copies WHERE differences > 0 OR compare_time = 'epoch'";
+    FROM platform.copies WHERE differences > 0";
 
 /// What both sides say of the same, each in its own database: identity's lines, and customer's.
 const COPIES: [(&str, &str, &str); 5] = [
@@ -183,13 +183,18 @@ pub(super) async fn compare_soon(databases: &Databases) {
     }
 }
 
-/// Has customer compare its copies with what identity has, and waits until it has done so.
-pub(super) async fn compare(databases: &Databases, patience: Duration) {
+/// Has customer compare its copies with what identity has; says which of them were not compared in time.
+pub(super) async fn compare(databases: &Databases, patience: Duration) -> Vec<Finding> {
     compare_soon(databases).await;
     let mut customer = databases.superuser(Role::Customer).await;
     let begun = Instant::now();
-    let waiting = "SELECT name FROM platform.copies WHERE compare_time = 'epoch'";
-    while begun.elapsed() < patience && !lines(&mut customer, waiting).await.unwrap().is_empty() {
+    loop {
+        let waiting =
+            "SELECT concat(name, ' was not compared') FROM platform.copies WHERE compare_time = 'epoch'";
+        let waiting = lines(&mut customer, waiting).await.unwrap();
+        if waiting.is_empty() || begun.elapsed() > patience {
+            return waiting.into_iter().map(Finding::Process).collect();
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -61,6 +61,7 @@ pub fn audit(audit: Audit) -> Audit {
     let heard = ["watermarks", "set_aside", "copies", "work", "timers", "webhook_head"];
     let functions = [
         "hear",
+        "heard",
         "parked",
         "enqueue",
         "set_timer",
