@@ -37,17 +37,17 @@ pub(crate) use {
 const STEPS: &[&[Step]] = &[
     rapport_events::MIGRATIONS,
     &[
-    (
-        1000,
-        "effects",
-        "CREATE TABLE effects (tenant_id uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL,
-           CONSTRAINT effects_id PRIMARY KEY (tenant_id, id));
-         SELECT rapport.protect('effects');
-         CREATE TABLE copied (tenant_id uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL, deleted boolean NOT NULL,
-           display_name text NOT NULL, status text NOT NULL, industry text NOT NULL, owner_id uuid,
-           CONSTRAINT copied_id PRIMARY KEY (tenant_id, id));
-         SELECT rapport.protect('copied');",
-    ),
+        (
+            1000,
+            "effects",
+            "CREATE TABLE effects (tenant_id uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL,
+               CONSTRAINT effects_id PRIMARY KEY (tenant_id, id));
+             SELECT rapport.protect('effects');
+             CREATE TABLE copied (tenant_id uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL, deleted boolean NOT NULL,
+               display_name text NOT NULL, status text NOT NULL, industry text NOT NULL, owner_id uuid,
+               CONSTRAINT copied_id PRIMARY KEY (tenant_id, id));
+             SELECT rapport.protect('copied');",
+        ),
     ],
 ];
 

@@ -1,5 +1,5 @@
--- The keys of a table's records after one and up to another, in order; those that are gone only where they are asked for.
-DROP FUNCTION rapport.record_keys;
+-- The keys of a table's records after one and up to another, in order; those that are gone only where they are asked for. The one
+-- without `p_gone` stays for the version that runs until it is replaced.
 CREATE FUNCTION rapport.record_keys(
   p_table regclass, p_after_tenant uuid, p_after uuid, p_to_tenant uuid, p_to uuid, p_most integer, p_gone boolean
 ) RETURNS TABLE (tenant_id uuid, id uuid, version bigint, gone boolean)
@@ -15,9 +15,9 @@ BEGIN
     is_gone, p_table)
   USING p_after_tenant, p_after, p_to_tenant, p_to, p_most, p_gone;
 END $$;
-ALTER FUNCTION rapport.record_keys OWNER TO rapport_search;
-REVOKE ALL ON FUNCTION rapport.record_keys FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION rapport.record_keys TO rapport_service;
+ALTER FUNCTION rapport.record_keys(regclass, uuid, uuid, uuid, uuid, integer, boolean) OWNER TO rapport_search;
+REVOKE ALL ON FUNCTION rapport.record_keys(regclass, uuid, uuid, uuid, uuid, integer, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION rapport.record_keys(regclass, uuid, uuid, uuid, uuid, integer, boolean) TO rapport_service;
 
 -- How far a producer's log was heard, partition by partition.
 CREATE FUNCTION rapport.heard(p_producer text) RETURNS bigint[]

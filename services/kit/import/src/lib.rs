@@ -38,7 +38,7 @@ pub use importable::{EXTERNAL_ID, ExistingPolicy, Importable, Outcome, Problem, 
 pub use mapping::{Mapping, Origin};
 pub use state::{Phase, State};
 
-/// The step that a service whose resources can be imported adds to its own.
+/// The steps that a service whose resources can be imported adds to its own.
 pub const MIGRATIONS: &[rapport_store::Step] =
     &[(500, "imports", include_str!("../migrations/0500_imports.sql"))];
 

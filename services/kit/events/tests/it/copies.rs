@@ -283,6 +283,28 @@ impl LogService for Slow {
     }
 }
 
+/// Deletes a note, and waits until `then` finds one row of the copies that says so.
+fn deleted_and_heard(
+    one: &World,
+    other: &World,
+    ctx: &Ctx,
+    id: Uuid,
+    then: &'static str,
+) -> BoxFuture<'static, ()> {
+    let (db, ctx, copies) = (one.db.clone(), ctx.clone(), other.admin_url());
+    Box::pin(async move {
+        delete(&db, &ctx, id).await;
+        let copies = sqlx::PgPool::connect(&copies).await.unwrap();
+        for _ in 0..500 {
+            if copies.execute(then).await.unwrap().rows_affected() == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the deletion is not heard");
+    })
+}
+
 /// Copies three notes, of which one is deleted between the owner's answer and the writing; says how many are copied then.
 async fn copied_of_three_less_one(sabotage: Sabotage) -> usize {
     let (one, other) = (World::new().await, World::new().await);
@@ -290,22 +312,9 @@ async fn copied_of_three_less_one(sabotage: Sabotage) -> usize {
     let ctx: Ctx = one.tenant();
     let notes = create(&one.db, &ctx, &["a", "b", "c"]).await;
     one.settled().await;
-    let reads = sqlx::PgPool::connect(&other.admin_url()).await.unwrap();
-    let meanwhile: BoxFuture<'static, ()> = Box::pin({
-        let (db, id) = (one.db.clone(), notes[1].id);
-        async move {
-            // The note is copied by its events, deleted, and heard to be so. Then its row is lost, as if none had been there.
-            delete(&db, &ctx, id).await;
-            for _ in 0..500 {
-                let gone = reads.execute("DELETE FROM copied_notes WHERE deleted").await.unwrap();
-                if gone.rows_affected() == 1 {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            panic!("the deletion is not heard");
-        }
-    });
+    // The note is copied by its events, deleted, and heard to be so. Then its row is lost, as if none had been there.
+    let meanwhile =
+        deleted_and_heard(&one, &other, &ctx, notes[1].id, "DELETE FROM copied_notes WHERE deleted");
     let slow = Slow { api: one.log_api(), meanwhile: Mutex::new(Some(meanwhile)) };
     let begun = other.clock.now();
     let ear = Kept::hear(Consumer { sabotage, ..consumer(&one, &other, slow).await });
@@ -331,24 +340,8 @@ async fn what_is_deleted_while_it_is_compared_is_no_difference() {
     let ear = Kept::hear(consumer(&one, &other, one.log_api()).await);
     assert_eq!(compared(&one, &other, begun).await, 0);
     ear.end().await;
-    let reads = sqlx::PgPool::connect(&other.admin_url()).await.unwrap();
-    let meanwhile: BoxFuture<'static, ()> = Box::pin({
-        let (db, id) = (one.db.clone(), notes[1].id);
-        async move {
-            delete(&db, &ctx, id).await;
-            for _ in 0..500 {
-                let gone: i64 = sqlx::query_scalar("SELECT count(*) FROM copied_notes WHERE deleted")
-                    .fetch_one(&reads)
-                    .await
-                    .unwrap();
-                if gone == 1 {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            panic!("the deletion is not heard");
-        }
-    });
+    let meanwhile =
+        deleted_and_heard(&one, &other, &ctx, notes[1].id, "SELECT FROM copied_notes WHERE deleted");
     let slow = Slow { api: one.log_api(), meanwhile: Mutex::new(Some(meanwhile)) };
     other.later(DAY + 1);
     let begun = other.clock.now();
