@@ -62,6 +62,15 @@ enum Key {
     Id(Uuid),
 }
 
+/// What may be in sight of somebody besides their own records: where nothing can be, nothing is looked for.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// The unit that they are in.
+    unit: Option<Uuid>,
+    /// Whether records were shared with them.
+    shared: bool,
+}
+
 /// A query that was understood.
 struct Query {
     filter: Condition,
@@ -89,12 +98,30 @@ impl TenantTx {
     ) -> Result<Page<R>, Error> {
         let sight = self.sight::<R>()?;
         let query = Query::parse::<R>(params, &self.catalogue::<R>(), most)?;
-        let units = self.units_in(sight).await?;
-        let mut sql = query.sql::<R>(self.tenant(), sight, &units);
+        let reach = match sight {
+            Sight::Unit(user) => self.reach::<R>(user).await?,
+            Sight::All | Sight::Own(_) => Reach { unit: None, shared: true },
+        };
+        let mut sql = query.sql::<R>(self.tenant(), sight, reach);
         // Not kept prepared: PostgreSQL would soon plan it once for an average tenant and an average user, and callers'
         // filters would crowd out the statements that everybody needs.
         let rows = sql.build().persistent(false).fetch_all(self.conn().await?).await.map_err(database)?;
         query.page(rows)
+    }
+
+    /// What a user who reads the records of a unit sees besides their own.
+    async fn reach<R: Resource>(&mut self, user: Uuid) -> Result<Reach, Error> {
+        let (unit, shared) = sqlx::query_as(
+            "SELECT (SELECT u.unit_id FROM directory_users u WHERE u.tenant_id = $1 AND u.id = $2),
+               EXISTS (SELECT FROM record_shares s WHERE s.tenant_id = $1 AND s.principal = $2 AND s.resource = $3)",
+        )
+        .bind(self.tenant())
+        .bind(user)
+        .bind(R::NAME)
+        .fetch_one(self.conn().await?)
+        .await
+        .map_err(database)?;
+        Ok(Reach { unit, shared })
     }
 }
 
@@ -133,14 +160,21 @@ impl Query {
     /// The statement: one branch where everything is in sight; else one for own records, one for those of the caller's units
     /// and one for shared ones, each planned by itself, so that each is served by its own index.
     ///
-    /// The units are named where the planner has to choose: it knows then how many there are, and what belongs to them, and so
-    /// whether to go by their index or by the one that is sorted as the list is. To look through a thousand of them takes it a
-    /// millisecond, so it is not done where nothing hangs on it.
-    fn sql<R: Resource>(&self, tenant: Uuid, sight: Sight, units: &[Uuid]) -> QueryBuilder<Postgres> {
+    /// The caller's unit is named, so that the planner knows how many stand below it, and with that whether to go by the index of
+    /// units or by the one that is sorted as the list is. Those below are not: to look through a thousand of them takes it a
+    /// millisecond.
+    fn sql<R: Resource>(&self, tenant: Uuid, sight: Sight, reach: Reach) -> QueryBuilder<Postgres> {
         let mut sql = QueryBuilder::new("");
         match (sight, R::OWNER) {
             (Sight::Own(user) | Sight::Unit(user), Some(owner)) => {
-                let unit = R::UNIT.filter(|_| matches!(sight, Sight::Unit(_)));
+                let unit = R::UNIT.zip(reach.unit);
+                let below = |sql: &mut QueryBuilder<Postgres>, (column, unit): (&str, Uuid)| {
+                    sql.push(format_args!(
+                        "t.{column} IN (SELECT b.unit_id FROM directory_units_below b WHERE b.tenant_id = "
+                    ))
+                    .push_bind(tenant);
+                    sql.push(" AND b.above_id = ").push_bind(unit).push(")");
+                };
                 sql.push("SELECT * FROM ((");
                 self.branch::<R>(&mut sql, tenant, false);
                 sql.push(format_args!(" AND t.{owner} = ")).push_bind(user);
@@ -148,22 +182,25 @@ impl Query {
                 if let Some(unit) = unit {
                     sql.push(") UNION ALL (");
                     self.branch::<R>(&mut sql, tenant, false);
-                    sql.push(format_args!(" AND t.{owner} IS DISTINCT FROM ")).push_bind(user);
-                    sql.push(format_args!(" AND t.{unit} = ANY(")).push_bind(units.to_vec()).push(")");
+                    sql.push(format_args!(" AND t.{owner} IS DISTINCT FROM ")).push_bind(user).push(" AND ");
+                    below(&mut sql, unit);
                     self.tail(&mut sql, "t.", true);
                 }
-                sql.push(") UNION ALL (");
-                self.branch::<R>(&mut sql, tenant, false);
-                sql.push(format_args!(" AND t.{owner} IS DISTINCT FROM ")).push_bind(user);
-                if let Some(unit) = unit {
-                    sql.push(format_args!(" AND (t.{unit} IN (SELECT unnest(")).push_bind(units.to_vec());
-                    sql.push("::uuid[]))) IS NOT TRUE");
+                if reach.shared {
+                    sql.push(") UNION ALL (");
+                    self.branch::<R>(&mut sql, tenant, false);
+                    sql.push(format_args!(" AND t.{owner} IS DISTINCT FROM ")).push_bind(user);
+                    if let Some(unit) = unit {
+                        sql.push(" AND (");
+                        below(&mut sql, unit);
+                        sql.push(") IS NOT TRUE");
+                    }
+                    sql.push(" AND t.id IN (SELECT s.record_id FROM record_shares s WHERE s.tenant_id = ")
+                        .push_bind(tenant);
+                    sql.push(" AND s.principal = ").push_bind(user);
+                    sql.push(" AND s.resource = ").push_bind(R::NAME).push(")");
+                    self.tail(&mut sql, "t.", true);
                 }
-                sql.push(" AND t.id IN (SELECT s.record_id FROM record_shares s WHERE s.tenant_id = ")
-                    .push_bind(tenant);
-                sql.push(" AND s.principal = ").push_bind(user);
-                sql.push(" AND s.resource = ").push_bind(R::NAME).push(")");
-                self.tail(&mut sql, "t.", true);
                 sql.push(")) u");
                 self.tail(&mut sql, "u.", false);
             }

@@ -2,7 +2,7 @@
 use std::collections::HashSet;
 
 use rapport_kernel::{Ctx, Error, Scope};
-use sqlx::{AssertSqlSafe, Postgres, QueryBuilder, Row as _, postgres::PgRow};
+use sqlx::{Postgres, QueryBuilder, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{Resource, TenantTx, error::database};
@@ -39,20 +39,6 @@ impl TenantTx {
         // Whoever is nobody's user owns nothing, and is in no unit.
         let user = self.ctx().user().unwrap_or(Uuid::nil());
         Ok(if scope == Scope::Unit && R::UNIT.is_some() { Sight::Unit(user) } else { Sight::Own(user) })
-    }
-
-    /// The units whose records the caller sees.
-    pub(crate) async fn units_in(&mut self, sight: Sight) -> Result<Vec<Uuid>, Error> {
-        let Sight::Unit(user) = sight else { return Ok(Vec::new()) };
-        // `UNITS` has no use for its second place.
-        let (tenant, units) = (self.tenant(), format!("SELECT array({UNITS} AND $2::text IS NULL)"));
-        sqlx::query_scalar(AssertSqlSafe(units))
-            .bind(tenant)
-            .bind(None::<&str>)
-            .bind(user)
-            .fetch_one(self.conn().await?)
-            .await
-            .map_err(database)
     }
 
     /// Reads a record.

@@ -126,7 +126,7 @@ async fn what_was_erased_is_passed_over() {
     let log = Kept::keep(one.published_log().await);
     let ctx = one.tenant();
     create(&one.db, &ctx, &["a"; 10]).await;
-    one.settled().await;
+    one.on_the_bus(10).await;
     log.end().await;
     // From the log of one partition, and from the bus, where a tombstone stands for it.
     let erase = "UPDATE platform.event_log SET payload = NULL WHERE number IN (3, 8)";
