@@ -12,6 +12,8 @@ use crate::{Db, OpenTx, TenantTx, error::database, fields::TenantFields};
 pub struct Reaction {
     db: Db,
     tx: Option<OpenTx>,
+    /// Whether it has entered a tenant.
+    entered: bool,
     /// Tenants of whom events were written in it.
     emitted: Vec<Uuid>,
 }
@@ -28,7 +30,7 @@ impl Db {
     /// Begins one with a first statement, in one round trip; gives its rows too. Its values stand in it as literals.
     pub async fn begin_reaction_with(&self, first: &str) -> Result<(Reaction, Vec<PgRow>), Error> {
         let (tx, rows) = self.open_with(format!("{BEGIN}; {first}")).await?;
-        Ok((Reaction { db: self.clone(), tx: Some(tx), emitted: Vec::new() }, rows))
+        Ok((Reaction { db: self.clone(), tx: Some(tx), entered: false, emitted: Vec::new() }, rows))
     }
 }
 
@@ -50,8 +52,16 @@ impl Reaction {
             .map_err(database)?;
         let fields = match self.db.known_fields(tenant).filter(|known| known.version == version) {
             Some(known) => known,
-            None => Arc::new(TenantFields::read(self.conn()?, tenant).await?),
+            None => {
+                let fields = Arc::new(TenantFields::read(self.conn()?, tenant).await?);
+                // What was read before an effect was written is there for everybody.
+                if !self.entered {
+                    self.db.know_fields(tenant, fields.clone());
+                }
+                fields
+            }
         };
+        self.entered = true;
         Ok(TenantTx::new(&self.db, self.tx.take(), ctx, fields, seen))
     }
 

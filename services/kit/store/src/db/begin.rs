@@ -136,7 +136,7 @@ impl Db {
         let (mut tx, _) = OpenTx::begin(&self.0.pool, begin).await.map_err(database)?;
         let fields = Arc::new(TenantFields::read(tx.conn()?, ctx.tenant.uuid()).await?);
         tx.commit().await?;
-        self.0.fields.insert(ctx.tenant.uuid(), fields.clone());
+        self.know_fields(ctx.tenant.uuid(), fields.clone());
         Ok(fields)
     }
 }
