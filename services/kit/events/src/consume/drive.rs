@@ -133,21 +133,24 @@ impl Consumer {
         let mut heard = Vec::new();
         let watermarks = self.watermarks(&mut term).await?;
         let watermarks = self.leave_out_dropped(&mut term, watermarks).await?;
-        let effects = Effects {
-            db: self.db.clone(),
-            clock: self.clock.clone(),
-            reactions: self.reactions.clone(),
-            // The others are for those who call this service; and what waits is worked off together.
-            turns: Turns::new(self.db.pool_size() / 4),
-            sabotage: self.sabotage,
-        };
+        // The other sessions are for those who call this service; and what waits is worked off together.
+        let [fresh, missed] = [self.db.pool_size() / 4, self.db.pool_size() * 3 / 8].map(|places| {
+            Arc::new(Effects {
+                db: self.db.clone(),
+                clock: self.clock.clone(),
+                reactions: self.reactions.clone(),
+                turns: Turns::new(places),
+                sabotage: self.sabotage,
+            })
+        });
         for (part, at) in (0..).zip(watermarks) {
             let (entry, arrivals) = mpsc::channel(QUEUE);
             let number = Arc::new(AtomicI64::new(at.number));
             let lane = Lane {
                 part,
                 at,
-                effects: effects.clone(),
+                fresh: fresh.clone(),
+                missed: missed.clone(),
                 place: None,
                 producer: self.producer.clone(),
                 heard: number.clone(),

@@ -47,7 +47,10 @@ impl Arrival {
 pub(super) struct Lane {
     pub(super) part: i16,
     pub(super) at: Watermark,
-    pub(super) effects: Effects,
+    /// For what the bus brings.
+    pub(super) fresh: Arc<Effects>,
+    /// For what it did not bring, which has turns of its own: what is new does not wait behind it.
+    pub(super) missed: Arc<Effects>,
     /// Its turn to work, until the first transaction has taken it.
     pub(super) place: Option<Place>,
     pub(super) producer: Producer,
@@ -88,7 +91,7 @@ impl Lane {
                     }
                 }
             }
-            if self.effects.sabotage == Sabotage::AckBeforeCommit {
+            if self.fresh.sabotage == Sabotage::AckBeforeCommit {
                 acknowledge(&mut ackers).await;
                 tokio::time::sleep(rapport_store::GAP).await;
             }
@@ -101,7 +104,7 @@ impl Lane {
 
     /// Waits for its turn; what comes meanwhile is worked off with the rest.
     async fn turn(&self, arrivals: &mut mpsc::Receiver<Arrival>, batch: &mut Vec<Arrival>) -> Place {
-        let mut claim = self.effects.turns.line_up(batch.iter().filter_map(Arrival::tenant));
+        let mut claim = self.fresh.turns.line_up(batch.iter().filter_map(Arrival::tenant));
         loop {
             let (before, room) = (batch.len(), BATCH.saturating_sub(batch.len()));
             tokio::select! {
@@ -119,7 +122,7 @@ impl Lane {
     async fn message(&mut self, message: bus::Message, next: &mut Vec<Arc<Line>>) -> Result<(), Error> {
         let at = next.last().map_or(self.at, |line| self.at.moved(line.part_number, self.at.epoch));
         let number = message.line.part_number;
-        let judgement = match self.effects.sabotage {
+        let judgement = match self.fresh.sabotage {
             Sabotage::NoWatermark => Judgement::Next,
             _ => at.judge(number, message.epoch),
         };
@@ -148,13 +151,13 @@ impl Lane {
     /// Lets these lines take effect, the next ones.
     async fn take(&mut self, lines: &mut Vec<Arc<Line>>) -> Result<(), Error> {
         let lines = std::mem::take(lines);
-        self.apply(self.at.epoch, &lines).await
+        self.apply(&self.fresh.clone(), self.at.epoch, &lines).await
     }
 
-    async fn apply(&mut self, epoch: i64, lines: &[Arc<Line>]) -> Result<(), Error> {
-        for lines in self.effects.batches(lines) {
+    async fn apply(&mut self, effects: &Effects, epoch: i64, lines: &[Arc<Line>]) -> Result<(), Error> {
+        for lines in effects.batches(lines) {
             let stretch = Stretch { from: self.at, epoch, lines };
-            self.at = self.effects.apply(stretch, self.place.take()).await?;
+            self.at = effects.apply(stretch, self.place.take()).await?;
             self.heard.store(self.at.number, Ordering::Relaxed);
         }
         Ok(())
@@ -183,7 +186,7 @@ impl Lane {
             if lines.is_empty() {
                 break;
             }
-            self.apply(page.epoch, &lines).await?;
+            self.apply(&self.missed.clone(), page.epoch, &lines).await?;
             if let Some(line) = lines.iter().find(|line| line.part_number == to) {
                 return Ok(Some(line.event_id));
             }
