@@ -55,7 +55,7 @@ impl Default for Options {
             lease_seconds: 30,
             poll: Duration::from_secs(2),
             batch_time: Duration::from_millis(250),
-            busy_batch_time: Duration::from_millis(20),
+            busy_batch_time: Duration::from_millis(10),
             batch_rows: 1_000,
             lanes: 2,
             pause_ratio: 0.0,

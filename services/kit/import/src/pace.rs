@@ -156,7 +156,7 @@ mod tests {
         for _ in 0..5 {
             pace.measure(pace.rows(), Duration::from_micros(pace.rows() as u64 * 500));
         }
-        assert_eq!(pace.rows(), 40, "0.5 ms a row");
+        assert_eq!(pace.rows(), 20, "0.5 ms a row");
         assert!(since(0, &mut pace), "they may come back");
         pace.crowded = pace.crowded.and_then(|at| at.checked_sub(STAY));
         assert!(!since(0, &mut pace), "they have gone home");
