@@ -50,6 +50,8 @@ enum Fault {
     FullPostgres,
     /// The disk of the bus is full for a while.
     FullBus,
+    /// The power of both servers is cut, now and then that of both processes as well.
+    PowerCut,
     /// From now on some events are poison; or the cause of that is mended.
     Poison,
 }
@@ -68,9 +70,11 @@ const FAULTS: [Fault; 10] = [
     Fault::Delete,
 ];
 const DEALS: usize = 10;
-/// Strewn among them so many times, where this user may make disks of a chosen size.
-const FULL: [Fault; 2] = [Fault::FullPostgres, Fault::FullBus];
-const FULL_TIMES: usize = 3;
+/// Strewn among them so many times, where this user may make disks.
+const OF_DISKS: [Fault; 3] = [Fault::FullPostgres, Fault::FullBus, Fault::PowerCut];
+const OF_DISKS_TIMES: usize = 3;
+/// The power is cut so many times in a run of its own.
+const CUTS: usize = 20;
 /// Strewn among them too: three times it begins, and the last time it goes on until the end.
 const POISON: [Fault; 5] = [Fault::Poison; 5];
 
@@ -134,11 +138,11 @@ impl Stage {
                 }
             }
             Fault::Pause => self.processes[victim].stop(LONGER + chance.time(LONGER / 2)),
-            Fault::Postgres => self.servers.kill_postgres(true).await,
-            Fault::Postmaster => self.servers.kill_postgres(false).await,
+            Fault::Postgres => self.servers.kill_postgres(true, |_| {}).await,
+            Fault::Postmaster => self.servers.kill_postgres(false, |_| {}).await,
             Fault::Backend => self.servers.kill_backend(chance),
             Fault::Bus => self.servers.kill_nats(|_| {}).await,
-            Fault::Wipe => self.servers.kill_nats(|store| std::fs::remove_dir_all(store).unwrap()).await,
+            Fault::Wipe => self.servers.wipe_bus().await,
             Fault::RollBack => self.servers.roll_back_bus(chance).await,
             Fault::Delete => {
                 for service in ["identity", "customer"] {
@@ -153,6 +157,14 @@ impl Stage {
                 println!("  {} MB were free", disk(&self.servers).fill());
                 self.pass(FULL_FOR / 2 + chance.time(FULL_FOR / 2)).await;
                 disk(&self.servers).free();
+            }
+            Fault::PowerCut => {
+                if chance.pick(&[true, false]) {
+                    for process in &mut self.processes {
+                        process.kill(0).await;
+                    }
+                }
+                self.servers.cut_power().await;
             }
             Fault::Poison => {
                 let (databases, poisoned) = (self.databases.clone(), self.poisoned);
@@ -247,7 +259,7 @@ async fn body(
         compare_soon(&stage.databases).await;
         let answered = load.answered();
         stage.strike(*fault, chance).await;
-        if FULL.contains(fault) {
+        if matches!(fault, Fault::FullPostgres | Fault::FullBus) {
             println!("  {} were answered while it was full", load.answered() - answered);
         }
         if *fault == Fault::Pause && number % 2 == 0 {
@@ -277,7 +289,7 @@ fn run(test: impl AsyncFnOnce(Disks)) {
     let disks = if own_file_systems() { Disks::Own } else { Disks::Shared };
     if disks == Disks::Shared {
         eprintln!(
-            "LEFT OUT: this user may not mount file systems, so no disk is filled; run the tests as root"
+            "LEFT OUT: this user may not mount file systems, so no disk is filled and no power cut; run the tests as root"
         );
     }
     tokio::runtime::Runtime::new().unwrap().block_on(test(disks));
@@ -286,14 +298,37 @@ fn run(test: impl AsyncFnOnce(Disks)) {
 #[test]
 fn a_hundred_faults_of_processes_and_servers_leave_every_effect_once_and_in_order() {
     run(async |disks| {
-        let full = if disks == Disks::Own { FULL.repeat(FULL_TIMES) } else { Vec::new() };
+        let of_disks = if disks == Disks::Own { OF_DISKS.repeat(OF_DISKS_TIMES) } else { Vec::new() };
         for round in rounds() {
             let mut chance = Chance::of_round(round);
             let mut faults = chance.deal(&FAULTS, DEALS);
-            chance.strew(&full, &mut faults);
+            chance.strew(&of_disks, &mut faults);
             chance.strew(&POISON, &mut faults);
             let found = body(&mut chance, &faults, PATIENCE, SABOTAGES[0].1, disks).await;
             assert!(found.is_empty(), "round {round}: {found:#?}");
+        }
+    });
+}
+
+#[test]
+fn twenty_power_cuts_leave_what_was_answered_and_every_effect_once() {
+    run(async |disks| {
+        for round in rounds().filter(|_| disks == Disks::Own) {
+            let mut chance = Chance::of_round(round);
+            let found = body(&mut chance, &[Fault::PowerCut; CUTS], PATIENCE, SABOTAGES[0].1, disks).await;
+            assert!(found.is_empty(), "round {round}: {found:#?}");
+        }
+    });
+}
+
+#[test]
+fn answers_before_what_was_answered_is_on_disk_are_noticed() {
+    run(async |disks| {
+        if disks == Disks::Own {
+            let (mut chance, patience) = (Chance::of_round(0), Duration::from_secs(15));
+            let cuts = [Fault::PowerCut; 3];
+            let found = body(&mut chance, &cuts, patience, SABOTAGES[0].1, Disks::Hasty).await;
+            assert!(found.iter().any(|finding| matches!(finding, Finding::Written(_))), "{found:#?}");
         }
     });
 }

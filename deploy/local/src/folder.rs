@@ -71,13 +71,13 @@ impl Folder {
         Ok(secret)
     }
 
-    /// Writes a file that only we can read; after a crash it is there as a whole or not at all.
+    /// Writes a file that only we can read; after a crash or a power cut it is there as a whole, as it was before or as it is now.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), Error> {
         let path = self.join(name);
         let draft = self.join(&format!("{name}.new"));
         let _ = fs::remove_file(&draft);
         write_private(&draft, text)?;
-        fs::rename(&draft, &path).map_err(|source| Error::io("write", &path, source))
+        rename(&draft, &path)
     }
 
     /// Refuses to go on where the disk is nearly full: a server that stops half-way explains itself less well.
@@ -114,9 +114,24 @@ pub(crate) fn create(path: &Path, mode: u32) -> Result<(), Error> {
     }
     match DirBuilder::new().mode(mode).create(path) {
         Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode))),
+        made => made
+            .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+            .and_then(|()| sync_name(path)),
     }
     .map_err(|source| Error::io("create", path, source))
+}
+
+/// Renames a file or a folder for good: a power cut does not undo it.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).and_then(|()| sync_name(to)).map_err(|source| Error::io("write", to, source))
+}
+
+/// Has the folder above written to disk, which holds the name.
+fn sync_name(path: &Path) -> std::io::Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
 }
 
 /// Writes a new file that only we can read. One that is there already is in the way.

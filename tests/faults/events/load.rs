@@ -193,7 +193,7 @@ impl Writer {
             }
             Kind::Customer => ("/v1/customers", json!({"displayName": name})),
         };
-        let answer = self.call(Method::POST, path, &body).await;
+        let Some(answer) = self.call(Method::POST, path, &body).await else { return };
         let made = if self.kind == Kind::User { &answer["user"] } else { &answer };
         let id = made["id"].as_str().unwrap().to_owned();
         self.is_at(made, 1);
@@ -217,8 +217,9 @@ impl Writer {
         };
         let mask = body.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(",");
         let path = format!("/v1/{path}/{}?updateMask={mask}", record.id);
-        let answer = self.call(Method::PATCH, &path, &body).await;
-        self.is_at(&answer, record.version);
+        if let Some(answer) = self.call(Method::PATCH, &path, &body).await {
+            self.is_at(&answer, record.version);
+        }
     }
 
     async fn delete(&mut self, at: usize) {
@@ -234,8 +235,8 @@ impl Writer {
         }
     }
 
-    /// Calls until there is an answer.
-    async fn call(&mut self, method: Method, path: &str, body: &Value) -> Value {
+    /// Calls until there is an answer. That it is refused is wrong.
+    async fn call(&mut self, method: Method, path: &str, body: &Value) -> Option<Value> {
         self.calls += 1;
         let key = format!("{}-{}", self.kind.name(), self.calls);
         loop {
@@ -247,14 +248,14 @@ impl Writer {
                     try_to_call(&self.client, &self.account, &method, &url, body, &key).await
             {
                 self.answered.fetch_add(1, Ordering::Relaxed);
-                return answer;
+                return answer.map_err(|refused| self.wrong.push(refused)).ok();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// The answer, if there is one.
+/// The answer, if there is one; or in words how it was refused.
 pub(super) async fn try_to_call(
     client: &Client,
     account: &Account,
@@ -262,7 +263,7 @@ pub(super) async fn try_to_call(
     url: &str,
     body: &Value,
     key: &str,
-) -> Option<Value> {
+) -> Option<Result<Value, String>> {
     let call = client
         .request(method.clone(), url)
         .header("cookie", format!("rapport={}", account.session_token))
@@ -275,8 +276,10 @@ pub(super) async fn try_to_call(
     if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
         return None;
     }
-    assert!(status.is_success(), "{method} {url} under {key}: {status}: {text}");
-    serde_json::from_str(&text).ok()
+    if !status.is_success() {
+        return Some(Err(format!("{method} {url} under {key}: {status}: {text}")));
+    }
+    serde_json::from_str(&text).ok().map(Ok)
 }
 
 fn reference(unit: &str) -> String {

@@ -50,7 +50,7 @@ pub(super) async fn cure(databases: &Databases, accounts: &[Account], place: &Pl
             let place = place.lock().unwrap().clone().unwrap();
             let call = async |method, path: &str, body: &Value| {
                 let (url, key) = (format!("{place}{path}"), begun.elapsed().as_nanos().to_string());
-                try_to_call(&client, account, &method, &url, body, &key).await
+                try_to_call(&client, account, &method, &url, body, &key).await.map(Result::unwrap)
             };
             let page = call(Method::GET, PARKED, &Value::Null).await.unwrap_or_default();
             let items = page["parkedItems"].as_array().cloned().unwrap_or_default();

@@ -13,6 +13,7 @@ use nix::{
     unistd::Pid,
 };
 use rapport_local::{Nats, Postgres, Scratch, nats, postgres};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::volumes::Volume;
 use crate::{
@@ -23,16 +24,18 @@ use crate::{
 /// So many copies of the bus are kept to go back to.
 const COPIES: usize = 8;
 /// Room for what a run writes, in MB.
-const POSTGRES_MB: u32 = 1_500;
-const NATS_MB: u32 = 128;
+const POSTGRES_MB: u64 = 1_500;
+const NATS_MB: u64 = 128;
 
 /// On which disks they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Disks {
     /// Where everything else is, too.
     Shared,
-    /// Each on one of its own, which can be filled.
+    /// Each on one of its own, which can be filled, and whose power can be cut.
     Own,
+    /// The same, and PostgreSQL answers before it has written.
+    Hasty,
     /// The same, and nobody starts a bus again that could not write.
     LeftFrozen,
 }
@@ -68,6 +71,11 @@ impl Servers {
     async fn start_postgres(&mut self) {
         let options = postgres::Options::new(self.scratch.path().join("postgres/server"));
         self.postgres = Some(Postgres::start(options).await.unwrap());
+        if self.disks == Disks::Hasty {
+            let mut superuser = PgConnection::connect(&self.postgres_url()).await.unwrap();
+            superuser.execute("ALTER SYSTEM SET synchronous_commit = off").await.unwrap();
+            superuser.execute("SELECT pg_reload_conf()").await.unwrap();
+        }
     }
 
     async fn start_nats(&mut self) {
@@ -96,8 +104,9 @@ impl Servers {
         &self.volumes.as_ref().unwrap()[1]
     }
 
-    /// Kills PostgreSQL, all of its processes at once or only the one that starts the others, and starts it again.
-    pub(super) async fn kill_postgres(&mut self, all: bool) {
+    /// Kills PostgreSQL, all of its processes at once or only the one that starts the others, and starts it again after
+    /// something befell its disk.
+    pub(super) async fn kill_postgres(&mut self, all: bool, meanwhile: impl FnOnce(&mut Self)) {
         let postgres = self.postgres.take().unwrap();
         let port = postgres.port();
         if let Some(postmaster) = postgres.pid() {
@@ -107,9 +116,24 @@ impl Servers {
         }
         // By itself it is not started again as often as here.
         postgres.stop().await;
+        meanwhile(self);
         free(port).await;
         self.start_postgres().await;
         assert_eq!(self.postgres.as_ref().unwrap().port(), port);
+    }
+
+    /// The power of both is cut: they are gone at once, and of what they wrote there is what had reached the disk.
+    pub(super) async fn cut_power(&mut self) {
+        // Who starts others first: nobody comes after those who are found.
+        for starts in
+            [self.postgres.as_ref().unwrap().pid(), self.nats.as_ref().unwrap().pid()].into_iter().flatten()
+        {
+            stand_still(starts);
+            children(starts).into_iter().for_each(|(pid, _)| stand_still(pid));
+        }
+        let [of_postgres, of_nats] = self.volumes.as_ref().unwrap().each_ref().map(Volume::copy);
+        self.kill_nats(|servers| servers.volumes.as_mut().unwrap()[1].put(of_nats)).await;
+        self.kill_postgres(true, |servers| servers.volumes.as_mut().unwrap()[0].put(of_postgres)).await;
     }
 
     /// Kills a process that serves a session of ours; PostgreSQL ends the others then, and recovers.
@@ -126,19 +150,24 @@ impl Servers {
     }
 
     /// Kills the bus and starts it again, after something befell its folder.
-    pub(super) async fn kill_nats(&mut self, meanwhile: impl FnOnce(&Path)) {
+    pub(super) async fn kill_nats(&mut self, meanwhile: impl FnOnce(&mut Self)) {
         let nats = self.nats.take().unwrap();
         let (port, monitor) = (nats.port(), nats.monitor_url());
         if let Some(pid) = nats.pid() {
             end(pid);
         }
         nats.stop().await;
-        meanwhile(&self.store());
+        meanwhile(self);
         free(port).await;
         let monitor = monitor.rsplit(':').next().unwrap().parse().unwrap();
         free(monitor).await;
         self.start_nats().await;
         assert_eq!(self.nats.as_ref().unwrap().port(), port);
+    }
+
+    /// The bus loses all that it has.
+    pub(super) async fn wipe_bus(&mut self) {
+        self.kill_nats(|servers| fs::remove_dir_all(servers.store()).unwrap()).await;
     }
 
     fn store(&self) -> PathBuf {
@@ -150,13 +179,9 @@ impl Servers {
         let Some(pid) = self.nats.as_ref().unwrap().pid() else { return };
         let copy = self.scratch.path().join(format!("copy-{}", self.copied));
         self.copied += 1;
-        let process = Pid::from_raw(pid.cast_signed());
-        kill(process, Signal::SIGSTOP).unwrap();
-        while !stands_still(pid) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        stand_still(pid);
         copy_folder(&self.store(), &copy);
-        kill(process, Signal::SIGCONT).unwrap();
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT).unwrap();
         self.copies.push_back(copy);
         if self.copies.len() > COPIES
             && let Some(oldest) = self.copies.pop_front()
@@ -172,9 +197,9 @@ impl Servers {
         }
         let at = chance.pick(&(0..self.copies.len()).collect::<Vec<_>>());
         let copy = self.copies[at].clone();
-        self.kill_nats(|store| {
-            fs::remove_dir_all(store).unwrap();
-            copy_folder(&copy, store);
+        self.kill_nats(|servers| {
+            fs::remove_dir_all(servers.store()).unwrap();
+            copy_folder(&copy, &servers.store());
         })
         .await;
     }
@@ -214,9 +239,19 @@ async fn free(port: u16) {
     panic!("somebody took port {port}");
 }
 
+/// Stops a process, and waits until all of its threads stand still; or it is gone.
+fn stand_still(pid: u32) {
+    let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP);
+    while !stands_still(pid) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether it is stopped, or over.
 fn stands_still(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    !status.lines().any(|line| line.starts_with("State:") && !line.contains('T'))
+    let state = status.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or_default();
+    state.is_empty() || state.trim_start().starts_with(['T', 'Z', 'X'])
 }
 
 fn copy_folder(from: &Path, to: &Path) {

@@ -84,7 +84,7 @@ impl Cluster {
             remove(&draft)?;
         }
         made?;
-        fs::rename(&draft, self.place.join("data")).map_err(|source| Error::io("rename", &draft, source))
+        folder::rename(&draft, &self.place.join("data"))
     }
 
     async fn initdb(&self, draft: &Path, password_file: &Path, profile: Profile) -> Result<(), Error> {
