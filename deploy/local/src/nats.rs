@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::account::Account;
 use crate::command;
@@ -87,6 +88,7 @@ impl Nats {
             folder: folder.path().to_owned(),
             config: folder.join("nats.conf"),
             log: folder.join("nats.log"),
+            port: 0,
             monitor: 0,
             left_frozen: options.left_frozen,
         };
@@ -97,7 +99,7 @@ impl Nats {
             let (port, monitor) = (folder.free_port("nats")?, folder.free_port("monitor")?);
             let config = config(&folder.join("jetstream"), port, monitor, options.max_payload, &token);
             folder.write("nats.conf", &config)?;
-            server.monitor = monitor;
+            (server.port, server.monitor) = (port, monitor);
             match Keeper::start(server.clone()).await {
                 Err(Error::PortTaken { .. }) if attempt < PORT_ATTEMPTS => attempt += 1,
                 Err(refused) => return Err(refused),
@@ -172,6 +174,7 @@ struct NatsServer {
     folder: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    port: u16,
     monitor: u16,
     left_frozen: bool,
 }
@@ -213,10 +216,19 @@ impl Server for NatsServer {
         Duration::from_secs(120)
     }
 
-    /// The health page answers 200 when JetStream has read its store.
+    /// The health page answers 200 when JetStream has read its store. A power cut may leave a stream that it cannot read: it then
+    /// serves as if there were none, until the stream is made anew, but its health page complains for as long.
     async fn is_ready(&self, _: Pid) -> bool {
         let answer = self.health().await.unwrap_or_default();
-        answer.lines().next().is_some_and(|line| line.contains(" 200 "))
+        if answer.lines().next().is_some_and(|line| line.contains(" 200 ")) {
+            return true;
+        }
+        let serves = answer.contains("could not be recovered")
+            && TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok();
+        if serves {
+            warn!("a stream of nats-server was damaged, as by a power cut; it will be made anew");
+        }
+        serves
     }
 
     /// A stream that could not be written stays frozen until nats-server starts again, also when the disk has room by then.

@@ -53,6 +53,28 @@ async fn a_stream_and_the_address_are_the_same_after_a_second_start() {
 }
 
 #[tokio::test]
+async fn a_stream_that_a_power_cut_damaged_is_not_waited_for_and_can_be_made_anew() {
+    let scratch = scratch();
+    let folder = scratch.path().join("nats");
+    let make = r#"{"name":"DAMAGED","subjects":["damaged.>"]}"#;
+    let first = Nats::start(Options::new(&folder)).await.unwrap();
+    ask(&first, None, "$JS.API.STREAM.CREATE.DAMAGED", make).await;
+    first.stop().await;
+    let stream = folder.join("jetstream/jetstream/$G/streams/DAMAGED");
+    for file in ["meta.inf", "meta.sum"] {
+        assert!(stream.join(file).exists());
+        fs::write(stream.join(file), "").unwrap();
+    }
+
+    let second = timeout(Duration::from_secs(20), Nats::start(Options::new(&folder))).await.unwrap().unwrap();
+    let lost = ask(&second, None, "$JS.API.STREAM.INFO.DAMAGED", "").await;
+    assert!(lost.contains("stream not found"), "{lost}");
+    let made = ask(&second, None, "$JS.API.STREAM.CREATE.DAMAGED", make).await;
+    assert!(made.contains("\"did_create\":true"), "{made}");
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn another_token_is_refused() {
     let scratch = scratch();
     let nats = Nats::start(Options::new(scratch.path().join("nats"))).await.unwrap();
