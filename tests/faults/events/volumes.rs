@@ -71,9 +71,10 @@ impl Volume {
         }
     }
 
-    /// Gives the room back.
+    /// Gives the room back, for good: a power cut does not take it again.
     pub(super) fn free(&self) {
         fs::remove_file(self.filler()).unwrap();
+        fs::File::open(&self.at).and_then(|folder| folder.sync_all()).unwrap();
     }
 
     fn filler(&self) -> PathBuf {
