@@ -51,7 +51,8 @@ struct Manifest {
 }
 
 /// Files and folders beside the databases that belong to an installation.
-const KEPT: [&str; 4] = ["secrets.json", crate::up::OPERATOR_KEY, "demo.json", "blobs"];
+const KEPT: [&str; 5] =
+    ["secrets.json", crate::up::OPERATOR_KEY, crate::up::CHECKPOINT_KEY, "demo.json", "blobs"];
 
 /// Writes the archive.
 ///

@@ -10,7 +10,7 @@ use axum::Router;
 use rapport_blobs::Blobs;
 use rapport_egress::Door;
 use rapport_events::{
-    Keep,
+    Checkpoints, Keep,
     bus::{self, Bus},
 };
 use rapport_gateway::{Gateway, Rate, Settings};
@@ -123,15 +123,30 @@ pub(crate) fn options(role: Role, config: &Config) -> Result<Options, BoxError> 
 
 /// Where files are kept.
 fn blobs(config: &Config) -> Result<rapport_blobs::Settings, BoxError> {
+    let url = config.blobs.url.clone();
+    Ok(place(config, url.ok_or("the configuration names no place for files: set blobs.url")?))
+}
+
+/// A place for files.
+fn place(config: &Config, url: String) -> rapport_blobs::Settings {
     let blobs = &config.blobs;
-    Ok(rapport_blobs::Settings {
-        url: blobs.url.clone().ok_or("the configuration names no place for files: set blobs.url")?,
+    rapport_blobs::Settings {
+        url,
         endpoint: blobs.endpoint.clone(),
         region: blobs.region.clone(),
         access_key_id: blobs.access_key_id.clone(),
         secret_access_key: blobs.secret_access_key.as_ref().map(|secret| secret.expose_secret().to_owned()),
         allow_http: blobs.allow_http,
-    })
+    }
+}
+
+/// Where checkpoints of the logs are kept, if anywhere.
+pub(crate) async fn checkpoints(config: &Config) -> Result<Option<Checkpoints>, BoxError> {
+    let (Some(url), Some(key_file)) = (&config.log.checkpoints, &config.log.checkpoint_key_file) else {
+        return Ok(None);
+    };
+    let name = format!("rapport/{}/{}", config.region, config.cell);
+    Checkpoints::open(&place(config, url.clone()), key_file, &name).await.map(Some)
 }
 
 /// A process that serves.
@@ -311,17 +326,16 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
 async fn events(config: &Config) -> Result<rapport_events::Settings, BoxError> {
     let Config { nats, log, .. } = config;
     let keep = Keep { standard_days: log.standard_days, extended_days: log.extended_days };
-    let door = Some(Door::new(egress(config))?);
-    let Some(url) = nats.url.clone() else {
-        return Ok(rapport_events::Settings { keep, door, ..Default::default() });
-    };
+    let (checkpoints, door) = (checkpoints(config).await?, Some(Door::new(egress(config))?));
+    let settings = rapport_events::Settings { keep, checkpoints, door, ..Default::default() };
+    let Some(url) = nats.url.clone() else { return Ok(settings) };
     let options = bus::Options {
         url,
         root: nats.root.clone(),
         replicas: nats.replicas,
         stream_bytes: i64::try_from(nats.stream_bytes)?,
     };
-    Ok(rapport_events::Settings { bus: Some(Bus::connect(options).await?), keep, door, ..Default::default() })
+    Ok(rapport_events::Settings { bus: Some(Bus::connect(options).await?), ..settings })
 }
 
 /// The way out, as configured.

@@ -35,6 +35,8 @@ pub(crate) use secrets::Secrets;
 
 /// The file, in the data folder, that holds the first operator's API key.
 pub const OPERATOR_KEY: &str = "operator.key";
+/// The file that holds the key of checkpoints.
+pub(crate) const CHECKPOINT_KEY: &str = "checkpoint.key";
 
 /// What to start.
 #[derive(Clone, Debug, clap::Args)]
@@ -164,6 +166,7 @@ async fn serve(
     }
     config.nats.url = Some(nats.url());
     config.blobs.url.get_or_insert_with(|| format!("file://{}", data.join("blobs").display()));
+    keep_checkpoints(config, data);
     config.security.internal_secret = Some(secrets.internal.clone().into());
     config.security.cookie_secure = false;
     let listener = match options.listen {
@@ -196,6 +199,13 @@ async fn serve(
     let access = Access::new(&suite, &secrets.internal);
     let demo = demo::ensure(data, &access, address, &nats.url()).await?;
     Ok((suite, Some(demo)))
+}
+
+/// Where checkpoints of the logs are kept, unless the configuration says another place.
+pub(crate) fn keep_checkpoints(config: &mut Config, data: &Path) {
+    let log = &mut config.log;
+    log.checkpoints.get_or_insert_with(|| format!("file://{}", data.join("checkpoints").display()));
+    log.checkpoint_key_file.get_or_insert_with(|| data.join(CHECKPOINT_KEY));
 }
 
 /// Makes a role's database where it is missing, and brings its schema up to date.

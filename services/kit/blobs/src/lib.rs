@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod archive;
 mod blobs;
 mod error;
 mod key;
@@ -7,6 +8,7 @@ mod open;
 mod put;
 mod unfinished;
 
+pub use archive::Archive;
 pub use blobs::Blobs;
 pub use key::Key;
 pub use open::Settings;

@@ -5,7 +5,7 @@ use object_store::{ObjectStore, aws::AmazonS3Builder, local::LocalFileSystem, pa
 use rapport_kernel::{BoxError, Clock, Error};
 use url::Url;
 
-use crate::{Blobs, unfinished};
+use crate::{Archive, Blobs, unfinished};
 
 /// Where files are kept.
 #[derive(Clone, Default)]
@@ -40,31 +40,49 @@ impl Blobs {
     /// # Errors
     /// `Rule` with the reason `STORAGE_UNUSABLE` when files cannot be kept there; the text names the place and why.
     pub async fn open(settings: &Settings, clock: &Clock) -> Result<Self, Error> {
-        let url = Url::parse(&settings.url).map_err(|error| unusable(&settings.url, error))?;
-        match url.scheme() {
-            "file" => {
-                let folder = url.to_file_path().map_err(|()| {
-                    unusable(&settings.url, "a folder is named as `file:///var/lib/rapport/blobs`")
-                })?;
-                let root = folder.clone();
-                let now = clock.now();
-                tokio::task::spawn_blocking(move || prepare(&root).map(|()| unfinished::remove(&root, now)))
-                    .await
-                    .map_err(Error::internal)?
-                    .map_err(|error| unusable(&folder.display().to_string(), error))?;
-                let store = LocalFileSystem::new_with_prefix(&folder)
-                    .map_err(|error| unusable(&folder.display().to_string(), error))?
-                    .with_fsync(true);
-                Ok(Self::new(Arc::new(store), Path::default()))
-            }
-            "s3" => {
-                let root = Path::from_url_path(url.path()).map_err(|error| unusable(&settings.url, error))?;
-                Ok(Self::new(s3(settings, &url)?, root))
-            }
-            other => {
-                Err(unusable(&settings.url, format!("`{other}` is not known; there are `file` and `s3`")))
-            }
+        let now = clock.now();
+        let (store, root) = open(settings, move |folder| unfinished::remove(folder, now)).await?;
+        Ok(Self::new(store, root))
+    }
+}
+
+impl Archive {
+    /// Opens the place that `settings` name. A folder is made where it is missing, and tried.
+    ///
+    /// # Errors
+    /// As [`Blobs::open`].
+    pub async fn open(settings: &Settings) -> Result<Self, Error> {
+        let (store, root) = open(settings, |_| {}).await?;
+        Ok(Self::new(store, root))
+    }
+}
+
+/// The store and the path within it. `tidy` gets the folder, where it is one.
+async fn open(
+    settings: &Settings,
+    tidy: impl FnOnce(&std::path::Path) + Send + 'static,
+) -> Result<(Arc<dyn ObjectStore>, Path), Error> {
+    let url = Url::parse(&settings.url).map_err(|error| unusable(&settings.url, error))?;
+    match url.scheme() {
+        "file" => {
+            let folder = url.to_file_path().map_err(|()| {
+                unusable(&settings.url, "a folder is named as `file:///var/lib/rapport/blobs`")
+            })?;
+            let root = folder.clone();
+            tokio::task::spawn_blocking(move || prepare(&root).map(|()| tidy(&root)))
+                .await
+                .map_err(Error::internal)?
+                .map_err(|error| unusable(&folder.display().to_string(), error))?;
+            let store = LocalFileSystem::new_with_prefix(&folder)
+                .map_err(|error| unusable(&folder.display().to_string(), error))?
+                .with_fsync(true);
+            Ok((Arc::new(store), Path::default()))
         }
+        "s3" => {
+            let root = Path::from_url_path(url.path()).map_err(|error| unusable(&settings.url, error))?;
+            Ok((s3(settings, &url)?, root))
+        }
+        other => Err(unusable(&settings.url, format!("`{other}` is not known; there are `file` and `s3`"))),
     }
 }
 

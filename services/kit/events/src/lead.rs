@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::Bus,
+    checkpoint::{Checkpoints, seal},
     consume,
     fresh::Fresh,
     leader::{LOG, Term},
@@ -28,6 +29,8 @@ pub struct Settings {
     pub bus: Option<Bus>,
     /// How long logs are kept.
     pub keep: Keep,
+    /// Where checkpoints of the logs are kept, if anywhere.
+    pub checkpoints: Option<Checkpoints>,
     /// The way out, for webhooks; without one there are none.
     pub door: Option<Door>,
     /// For tests: promises to break.
@@ -58,6 +61,8 @@ pub struct Log {
     pub pace: Pace,
     /// How long it is kept.
     pub keep: Keep,
+    /// Where its checkpoints are kept, if anywhere.
+    pub checkpoints: Option<Checkpoints>,
     /// Changes when this process has written lines.
     pub grown: Arc<watch::Sender<()>>,
     /// For tests: a promise to break.
@@ -67,9 +72,9 @@ pub struct Log {
 impl Log {
     /// That of `service`.
     pub fn new(service: &str, db: Db, settings: &Settings, clock: Clock) -> Self {
-        let Settings { bus, keep, sabotage, .. } = settings.clone();
-        let (pace, sabotage) = (Pace::default(), sabotage.sequencer);
-        Self { service: service.to_owned(), db, bus, clock, pace, keep, grown: Arc::default(), sabotage }
+        let Settings { bus, keep, checkpoints, sabotage, .. } = settings.clone();
+        let (service, pace, sabotage) = (service.to_owned(), Pace::default(), sabotage.sequencer);
+        Self { service, db, bus, clock, pace, keep, checkpoints, grown: Arc::default(), sabotage }
     }
 
     /// Stands by and leads in turn, until `stop`: moves what is in the outbox into the log, and publishes the log.
@@ -109,7 +114,12 @@ impl Log {
             let tidied = stop.run_until_cancelled(tidy(&self.db, &self.clock)).await;
             tidied.unwrap_or(Ok(()))
         };
-        tokio::try_join!(sequencing, relaying, tidying).map(drop)
+        let sealing = async {
+            let sealed = seal(&self.db, &self.service, self.checkpoints.as_ref());
+            stop.run_until_cancelled(sealed).await;
+            Ok(())
+        };
+        tokio::try_join!(sequencing, relaying, tidying, sealing).map(drop)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod api;
 pub mod bus;
+mod checkpoint;
 pub mod consume;
 mod copies;
 pub mod digest;
@@ -32,6 +33,7 @@ mod webhooks;
 use rapport_store::audit::Audit;
 
 pub use api::LogApi;
+pub use checkpoint::{Checkpoints, Seal};
 pub use copies::{Copies, Facts, Table};
 pub use directory::directory;
 pub use erase::{erase, settled};
@@ -43,7 +45,7 @@ pub use restore::align_restored;
 pub use retention::Keep;
 pub use service::Events;
 pub use snapshot::Snapshots;
-pub use verify::{Verified, verify, verify_telling};
+pub use verify::{Verified, verify, verify_against};
 pub use webhooks::Webhook;
 
 /// What the database of every service may have for events, beside what it had.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use rapport_events::Verified;
+use rapport_events::{Checkpoints, Verified};
 use rapport_kernel::BoxError;
 use rapport_local::{Postgres, postgres};
 use rapport_runtime::config::Config;
@@ -25,7 +25,8 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Compute every digest and every chain of the logs anew; fails when anything is not as it was written
+    /// Compute every digest and every chain of the logs anew, and compare them with the checkpoints that were signed; fails when
+    /// anything is not as it was written
     Verify {
         /// Only the log of this service; may be repeated
         #[arg(long = "service", value_name = "NAME", value_parser = with_log)]
@@ -67,8 +68,10 @@ pub async fn run(options: &Options, config: &Config) -> Result<(), BoxError> {
             (server.url(), Some(server))
         }
     };
+    let mut config = config.clone();
+    up::keep_checkpoints(&mut config, &data);
     let databases = logs().map(|role| (role.name().to_owned(), up::place(role, &url, &secrets))).collect();
-    let verified = verify(services, &Config { databases, ..config.clone() }).await;
+    let verified = verify(services, &Config { databases, ..config }).await;
     if let Some(server) = started {
         server.stop().await;
     }
@@ -81,12 +84,21 @@ async fn verify(services: &[Role], config: &Config) -> Result<(), BoxError> {
     let named = |role: &Role| {
         services.contains(role) || (services.is_empty() && config.databases.contains_key(role.name()))
     };
+    let checkpoints = checkpoints(config).await?;
+    if let Some(checkpoints) = &checkpoints {
+        println!("checkpoints are signed by {}", checkpoints.verifier());
+    }
     let mut faults = 0;
     for role in logs().filter(named) {
         let db = Db::connect(&suite::options(role, config)?).await?;
-        let Verified { lines, erased, faults: found } = with_progress(&db, role).await?;
+        let verified = with_progress(&db, role, checkpoints.as_ref()).await?;
+        let Verified { lines, erased, checkpoints, faults: found } = verified;
         db.close().await;
-        println!("{}: {lines} lines, {erased} payloads erased, {} faults", role.name(), found.len());
+        println!(
+            "{}: {lines} lines, {erased} payloads erased, {checkpoints} checkpoints, {} faults",
+            role.name(),
+            found.len()
+        );
         for fault in &found {
             println!("  {fault}");
         }
@@ -99,12 +111,25 @@ async fn verify(services: &[Role], config: &Config) -> Result<(), BoxError> {
     }
 }
 
+/// The checkpoints to compare with. Where there is no key, none was ever signed with it: none is made for this.
+#[expect(clippy::print_stdout, reason = "this is what the command answers")]
+async fn checkpoints(config: &Config) -> Result<Option<Checkpoints>, BoxError> {
+    match &config.log.checkpoint_key_file {
+        Some(key) if !key.exists() => {
+            println!("not compared with checkpoints: their key, {}, is missing", key.display());
+            Ok(None)
+        }
+        _ => suite::checkpoints(config).await,
+    }
+}
+
 /// Verifies a log; who looks on sees how far it is.
-async fn with_progress(db: &Db, role: Role) -> Result<Verified, BoxError> {
+async fn with_progress(db: &Db, role: Role, checkpoints: Option<&Checkpoints>) -> Result<Verified, BoxError> {
     let bar = ProgressBar::new_spinner().with_message(role.name());
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}: {human_pos} lines, {per_sec}")?);
     bar.enable_steady_tick(Duration::from_millis(200));
-    let verified = rapport_events::verify_telling(db, |lines| bar.set_position(lines)).await;
+    let tell = |lines| bar.set_position(lines);
+    let verified = rapport_events::verify_against(db, role.name(), checkpoints, tell).await;
     bar.finish_and_clear();
     Ok(verified?)
 }

@@ -1,5 +1,7 @@
 //! The log and the bus, on a real PostgreSQL and a real nats-server.
 #[cfg(test)]
+mod checkpoints;
+#[cfg(test)]
 mod copies;
 #[cfg(test)]
 mod erase;

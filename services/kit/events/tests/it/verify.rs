@@ -1,14 +1,55 @@
 //! The chain: whatever is changed in the log shows, and what is erased leaves it whole.
 use rapport_events::verify;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::{
     note::{change, create},
     world::{Kept, World},
 };
 
-#[tokio::test(flavor = "multi_thread")]
-async fn any_change_of_the_log_shows_and_erasing_leaves_it_whole() {
+/// Ways of rewriting a log of 19 lines, each with what is told then.
+pub(crate) const REWRITINGS: [(&str, &str); 9] = [
+    ("UPDATE platform.event_log SET payload = 'forged' WHERE number = 5", "the payload of number 5"),
+    ("UPDATE platform.event_log SET principal = 'nobody' WHERE number = 5", "number 5 is not what it was"),
+    (
+        "UPDATE platform.event_log SET changed_paths = '{salary}' WHERE number = 5",
+        "number 5 is not what it was",
+    ),
+    (
+        "UPDATE platform.event_log SET time = time + interval '1 us' WHERE number = 5",
+        "number 5 is not what it was",
+    ),
+    (
+        "UPDATE platform.event_log SET payload_digest = sha256('forged'), payload = 'forged' WHERE number = 5",
+        "number 5 is not",
+    ),
+    ("UPDATE platform.event_log SET version = 9 WHERE number = 5", "number 5 is not what it was"),
+    ("DELETE FROM platform.event_log WHERE number = 5", "number 5 is missing before 6"),
+    ("DELETE FROM platform.event_log WHERE number = 19", "the last lines of partition"),
+    ("UPDATE platform.event_log SET link = sha256('forged') WHERE number = 5", "number 5 is not what it was"),
+];
+
+/// Rewrites the log; it can be undone.
+pub(crate) async fn rewrite(admin: &mut PgConnection, sql: &'static str) {
+    let kept = "CREATE TABLE kept AS SELECT * FROM platform.event_log; CREATE TABLE chains AS SELECT * FROM platform.log_chains";
+    admin.execute(kept).await.unwrap();
+    admin.execute(sql).await.unwrap();
+}
+
+/// Undoes it.
+pub(crate) async fn undo(admin: &mut PgConnection) {
+    let mut tx = admin.begin().await.unwrap();
+    tx.execute(
+        "DELETE FROM platform.event_log; INSERT INTO platform.event_log SELECT * FROM kept; DROP TABLE kept;
+         UPDATE platform.log_chains c SET links = k.links FROM chains k WHERE k.retention = c.retention; DROP TABLE chains",
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// A log of 19 lines on two days, with nobody at work on it.
+pub(crate) async fn nineteen_lines() -> World {
     let world = World::new().await;
     let log = Kept::keep(world.service_log());
     let ctx = world.tenant();
@@ -22,6 +63,12 @@ async fn any_change_of_the_log_shows_and_erasing_leaves_it_whole() {
     create(&world.db, &ctx, &["the day after"]).await;
     world.settled().await;
     log.end().await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_change_of_the_log_shows_and_erasing_leaves_it_whole() {
+    let world = nineteen_lines().await;
     let verified = verify(&world.db).await.unwrap();
     assert_eq!((verified.lines, verified.erased, verified.faults.as_slice()), (19, 0, [].as_slice()));
 
@@ -30,42 +77,11 @@ async fn any_change_of_the_log_shows_and_erasing_leaves_it_whole() {
     let verified = verify(&world.db).await.unwrap();
     assert_eq!((verified.lines, verified.erased, verified.faults.as_slice()), (19, 1, [].as_slice()));
 
-    for (sabotage, fault) in [
-        ("UPDATE platform.event_log SET payload = 'forged' WHERE number = 5", "the payload of number 5"),
-        (
-            "UPDATE platform.event_log SET principal = 'nobody' WHERE number = 5",
-            "number 5 is not what it was",
-        ),
-        (
-            "UPDATE platform.event_log SET changed_paths = '{salary}' WHERE number = 5",
-            "number 5 is not what it was",
-        ),
-        (
-            "UPDATE platform.event_log SET time = time + interval '1 us' WHERE number = 5",
-            "number 5 is not what it was",
-        ),
-        (
-            "UPDATE platform.event_log SET payload_digest = sha256('forged'), payload = 'forged' WHERE number = 5",
-            "number 5 is not",
-        ),
-        ("UPDATE platform.event_log SET version = 9 WHERE number = 5", "number 5 is not what it was"),
-        ("DELETE FROM platform.event_log WHERE number = 5", "number 5 is missing before 6"),
-        ("DELETE FROM platform.event_log WHERE number = 19", "the last lines of partition"),
-        (
-            "UPDATE platform.event_log SET link = sha256('forged') WHERE number = 5",
-            "number 5 is not what it was",
-        ),
-    ] {
-        let kept = "CREATE TABLE kept AS SELECT * FROM platform.event_log";
-        admin.execute(kept).await.unwrap();
-        admin.execute(AssertSqlSafe(sabotage)).await.unwrap();
+    for (sabotage, fault) in REWRITINGS {
+        rewrite(&mut admin, sabotage).await;
         let faults = verify(&world.db).await.unwrap().faults;
         assert!(faults.iter().any(|told| told.starts_with(fault)), "{sabotage}: {faults:?}");
-        let mut tx = admin.begin().await.unwrap();
-        tx.execute("DELETE FROM platform.event_log; INSERT INTO platform.event_log SELECT * FROM kept; DROP TABLE kept")
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
+        undo(&mut admin).await;
     }
     assert_eq!(verify(&world.db).await.unwrap().faults, Vec::<String>::new());
 }

@@ -148,6 +148,7 @@ impl World {
             clock: self.clock.clone(),
             pace: Pace::default(),
             keep: Keep::default(),
+            checkpoints: None,
             grown: Arc::default(),
             sabotage: Sabotage::None,
         }

@@ -15,6 +15,13 @@ impl Config {
         url("nats.url", self.nats.url.as_deref(), &["nats://", "tls://"])?;
         within("log.standard_days", self.log.standard_days, 7..=3650)?;
         within("log.extended_days", self.log.extended_days, 7..=36_500)?;
+        url("log.checkpoints", self.log.checkpoints.as_deref(), &["file:///", "s3://"])?;
+        if self.log.checkpoints.is_some() && self.log.checkpoint_key_file.is_none() {
+            return Err((
+                "log.checkpoint_key_file".into(),
+                "must be set where `log.checkpoints` is: checkpoints are signed".into(),
+            ));
+        }
         within("nats.replicas", self.nats.replicas, 1..=5)?;
         within("nats.stream_bytes", self.nats.stream_bytes, 1 << 20..=1 << 40)?;
         let word = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);

@@ -71,6 +71,12 @@ section! {
         standard_days: u32 = 30,
         /// Days of tenants whose plan keeps it longer, 7 to 36500; plans may also keep it for good.
         extended_days: u32 = 400,
+        /// Where signed checkpoints of the logs go once a minute, without which nobody sees that all of a log was written anew: a
+        /// folder or `s3://bucket/prefix` (with what `blobs` says of S3), where those who administer the databases can change
+        /// nothing, as in a bucket with a retention lock; another one after a restore. Nowhere when empty.
+        checkpoints: Option<String> = None,
+        /// File that holds the key which signs them; it is made there when it is missing.
+        checkpoint_key_file: Option<PathBuf> = None,
     }
 }
 
