@@ -1,5 +1,5 @@
 //! Operators: who runs the installation. They live on a plane of their own and belong to no tenant.
-use rapport_kernel::{Clock, Error};
+use rapport_kernel::{BoxError, Clock, Error};
 use rapport_store::{Db, database};
 use uuid::Uuid;
 
@@ -8,12 +8,16 @@ use crate::secret::{self, Presented, Purpose};
 /// What an operator's key names in place of a tenant's slug, which is therefore reserved.
 pub(crate) const PLACE: &str = "operator";
 
-/// Makes the first operator and their key, if there is no key yet. It is given back in this moment only; keep it where only
-/// operators read.
+/// Makes the first operator and their key, if there is no key yet. It is told to `keep` in this moment only, which keeps it where
+/// only operators read; if that fails there is no such operator.
 ///
 /// # Errors
-/// `Unavailable` when the database does not answer.
-pub async fn ensure_operator(db: &Db, clock: &Clock) -> Result<Option<String>, Error> {
+/// When the database does not answer, or it cannot be kept.
+pub async fn ensure_operator(
+    db: &Db,
+    clock: &Clock,
+    keep: impl FnOnce(&str) -> Result<(), BoxError> + Send,
+) -> Result<(), BoxError> {
     let mut tx = db.platform().await?;
     // Two processes that start together make one key: the second waits, and finds it.
     sqlx::query("LOCK TABLE platform.operator_keys IN SHARE ROW EXCLUSIVE MODE")
@@ -27,7 +31,7 @@ pub async fn ensure_operator(db: &Db, clock: &Clock) -> Result<Option<String>, E
             .map_err(database)?;
     if exists {
         tx.commit().await?;
-        return Ok(None);
+        return Ok(());
     }
     let (operator, key, now) = (clock.new_uuid(), clock.new_uuid(), clock.now());
     let issued = secret::issue(Purpose::ApiKey, PLACE, key);
@@ -42,8 +46,8 @@ pub async fn ensure_operator(db: &Db, clock: &Clock) -> Result<Option<String>, E
     .execute(tx.conn()?)
     .await
     .map_err(database)?;
-    tx.commit().await?;
-    Ok(Some(issued.text))
+    keep(&issued.text)?;
+    Ok(tx.commit().await?)
 }
 
 /// The operator whose key this is; `None` when it is nobody's any more.

@@ -33,7 +33,7 @@ enum Command {
     /// Start the chosen roles of a cluster
     Serve(serve::Options),
     /// Bring the schemas of the configured databases up to date
-    Migrate,
+    Migrate(migrate::Options),
     /// Create and list tenants
     Tenant(tenant::Options),
     /// Say how events fare at every service: what waits, what is stuck, and what to do
@@ -95,7 +95,7 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
     match arguments.command {
         Command::Up(options) => up::up(&options, config).await,
         Command::Serve(options) => serve::serve(&options, config).await,
-        Command::Migrate => migrate::migrate(&config).await,
+        Command::Migrate(options) => migrate::migrate(&options, &config).await,
         Command::Tenant(options) => tenant::run(&options).await,
         Command::Status(options) => status::run(&options).await,
         Command::Why(options) => why::run(&options).await,

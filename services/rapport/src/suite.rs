@@ -31,7 +31,7 @@ use rapport_store::{Db, Options, Sabotage, audit::Audit};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 
-use crate::{peers::Peers, witnesses};
+use crate::{peers::Peers, up::write_private, witnesses};
 
 /// What a process can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +87,9 @@ impl Role {
         let config = &plan.config;
         let db = Db::connect(&options(self, config)?).await?;
         let clock = plan.clock.clone();
+        if let (Self::Identity, Some(file)) = (self, &config.security.operator_key_file) {
+            rapport_identity::ensure_operator(&db, &clock, |key| write_private(file, key)).await?;
+        }
         Ok(match self {
             Self::Gateway => None,
             Self::Identity => Some(

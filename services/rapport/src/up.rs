@@ -22,7 +22,7 @@ use rapport_runtime::{
     telemetry,
     witness::Gathering,
 };
-use rapport_store::{Db, Sabotage, migrate, provision};
+use rapport_store::{Sabotage, migrate, provision};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ use crate::{
     suite::{self, Plan, Role, Suite},
 };
 pub(crate) use running::Running;
-pub(crate) use secrets::Secrets;
+pub(crate) use secrets::{Secrets, write_private};
 
 /// The file, in the data folder, that holds the first operator's API key.
 pub const OPERATOR_KEY: &str = "operator.key";
@@ -169,13 +169,13 @@ async fn serve(
     keep_checkpoints(config, data);
     config.security.internal_secret = Some(secrets.internal.clone().into());
     config.security.cookie_secure = false;
+    config.security.operator_key_file = Some(data.join(OPERATOR_KEY));
     let listener = match options.listen {
         Some(address) => suite::bind(address).await?,
         None => ports::take(data).await?,
     };
     let address = listener.local_addr()?;
 
-    ensure_operator(data, config, clock).await?;
     let suite = Suite::start(Plan {
         config: config.clone(),
         roles: BTreeSet::from(Role::ALL),
@@ -229,16 +229,6 @@ pub(crate) fn place(role: Role, superuser: &str, secrets: &Secrets) -> Database 
         owner_url: url("rapport_owner", &secrets.owner).into(),
         ..Database::default()
     }
-}
-
-/// Makes the first operator, whose key is kept beside the data for `rapport tenant`.
-async fn ensure_operator(data: &Path, config: &Config, clock: &Clock) -> Result<(), BoxError> {
-    let db = Db::connect(&suite::options(Role::Identity, config)?).await?;
-    if let Some(key) = rapport_identity::ensure_operator(&db, clock).await? {
-        secrets::write_private(&data.join(OPERATOR_KEY), &key)?;
-    }
-    db.close().await;
-    Ok(())
 }
 
 /// Says where it is and how to sign in. Whoever does not listen any more is not told.

@@ -158,10 +158,13 @@ impl World {
                 let options =
                     rapport_store::Options { url: database.url.expose_secret().to_owned(), pool_size: 1 };
                 let db = rapport_store::Db::connect(&options).await.unwrap();
-                rapport_identity::ensure_operator(&db, &self.clock)
-                    .await
-                    .unwrap()
-                    .expect("no operator so far")
+                let mut made = None;
+                let keep = |key: &str| {
+                    made = Some(key.to_owned());
+                    Ok(())
+                };
+                rapport_identity::ensure_operator(&db, &self.clock, keep).await.unwrap();
+                made.expect("no operator so far")
             })
             .await
     }

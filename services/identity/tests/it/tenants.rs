@@ -1,4 +1,6 @@
 //! Tenants, on the operators' plane.
+use std::sync::Mutex;
+
 use rapport_identity::ensure_operator;
 use rapport_proto::identity::v1 as pb;
 use tonic::{Code, Status};
@@ -328,8 +330,18 @@ async fn the_copy_that_transactions_look_at_follows_the_directory() {
 async fn the_first_operators_key_is_made_once() {
     let world = World::new().await;
     let clock = world.clock();
-    let (one, two) = tokio::join!(ensure_operator(&world.db, &clock), ensure_operator(&world.db, &clock));
-    let keys: Vec<_> = [one.unwrap(), two.unwrap()].into_iter().flatten().collect();
+    // What cannot be kept is not made.
+    let full = ensure_operator(&world.db, &clock, |_| Err("the disk is full".into())).await;
+    assert_eq!(full.unwrap_err().to_string(), "the disk is full");
+    let keys = Mutex::new(Vec::new());
+    let keep = |key: &str| {
+        keys.lock().unwrap().push(key.to_owned());
+        Ok(())
+    };
+    let (one, two) =
+        tokio::join!(ensure_operator(&world.db, &clock, keep), ensure_operator(&world.db, &clock, keep));
+    one.and(two).unwrap();
+    let keys = keys.into_inner().unwrap();
     assert_eq!(keys.len(), 1);
     assert!(keys[0].starts_with("rap_operator_"));
     let operator = world.key(&keys[0]).await.unwrap();

@@ -144,8 +144,15 @@ impl World {
     }
 
     pub(crate) async fn operator_key(&self) -> &str {
-        let make =
-            async || ensure_operator(&self.db, &self.clock()).await.unwrap().expect("no operator so far");
+        let make = async || {
+            let mut made = None;
+            let keep = |key: &str| {
+                made = Some(key.to_owned());
+                Ok(())
+            };
+            ensure_operator(&self.db, &self.clock(), keep).await.unwrap();
+            made.expect("no operator so far")
+        };
         self.operator.get_or_init(make).await
     }
 

@@ -4,6 +4,8 @@ mod audit;
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod dashboards;
 #[cfg(test)]
 mod disks;
