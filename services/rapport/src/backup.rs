@@ -12,13 +12,15 @@ use std::{
 
 use rapport_kernel::BoxError;
 use rapport_local::{Postgres, postgres};
+use rapport_runtime::config::Config;
 use rapport_store::provision;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use crate::{
+    command::migrate::{self, migrate},
     suite::Role,
-    up::{Running, Secrets},
+    up::{self, Running, Secrets},
 };
 
 /// What to back up, and where to.
@@ -123,7 +125,12 @@ async fn restore_all(data: &Path, from: &Path, manifest: &Manifest) -> Result<()
         }
     }
     if outcome.is_ok() {
-        outcome = align_logs(&server.url(), &manifest.databases).await;
+        let restored =
+            Role::ALL.into_iter().filter(|role| manifest.databases.iter().any(|name| name == role.name()));
+        let databases =
+            restored.map(|role| (role.name().to_owned(), up::place(role, &server.url(), &secrets)));
+        let config = Config { databases: databases.collect(), ..Config::default() };
+        outcome = migrate(&migrate::Options::restored(), &config).await;
     }
     server.stop().await;
     outcome
@@ -144,13 +151,6 @@ async fn restore_one(server: &Postgres, secrets: &Secrets, from: &Path, name: &s
         .arg(database_url(&server.url(), role))
         .arg(from.join(format!("{name}.dump")));
     run(restore, "pg_restore").await
-}
-
-/// The databases were dumped one after the other, so that their logs have to be aligned.
-async fn align_logs(superuser: &str, services: &[String]) -> Result<(), BoxError> {
-    let roles = Role::ALL.into_iter().filter(|role| services.iter().any(|name| name == role.name()));
-    let urls: Vec<_> = roles.map(|role| (role.name(), database_url(superuser, role))).collect();
-    Ok(rapport_events::align_restored(&urls).await?)
 }
 
 fn database_url(superuser: &str, role: Role) -> String {

@@ -97,4 +97,5 @@ pub const MIGRATIONS: &[rapport_store::Step] = &[
     (450, "copies", include_str!("../migrations/0450_copies.sql")),
     (460, "hear", include_str!("../migrations/0460_hear.sql")),
     (470, "gone", include_str!("../migrations/0470_gone.sql")),
+    (480, "restored", include_str!("../migrations/0480_restored.sql")),
 ];

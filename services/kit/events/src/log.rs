@@ -115,10 +115,28 @@ pub async fn read(
     Ok(lines)
 }
 
-/// The last number of a tenant; 0 before its first event.
-pub(crate) async fn last_of_tenant(session: &mut PgConnection, tenant: Uuid) -> Result<i64, Error> {
-    let number = sqlx::query_scalar("SELECT number FROM platform.tenant_numbers WHERE tenant_id = $1");
-    Ok(number.bind(tenant).fetch_optional(session).await.map_err(database)?.unwrap_or_default())
+/// Where a tenant's log ends, and where it goes on after it was restored from a backup.
+#[derive(Clone, Copy, Debug, FromRow)]
+pub(crate) struct Ends {
+    /// The last number; before the first event, the one that it will come after.
+    pub(crate) last: i64,
+    /// The last number that the backup had.
+    pub(crate) restored_after: i64,
+    /// The one after which it went on; the same where nothing was ever restored. Those between are of a time that is lost.
+    pub(crate) restored_to: i64,
+}
+
+/// Where a tenant's log ends.
+pub(crate) async fn ends_of_tenant(session: &mut PgConnection, tenant: Uuid) -> Result<Ends, Error> {
+    sqlx::query_as(
+        "SELECT coalesce(n.number, h.tenants_begin_after) AS last, coalesce(n.restored_after, 0) AS restored_after,
+           coalesce(n.restored_to, h.tenants_begin_after) AS restored_to
+         FROM platform.log_head h LEFT JOIN platform.tenant_numbers n ON n.tenant_id = $1",
+    )
+    .bind(tenant)
+    .fetch_one(session)
+    .await
+    .map_err(database)
 }
 
 /// The first number of a tenant that is kept; `None` when none is.

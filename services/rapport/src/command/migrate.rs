@@ -17,6 +17,16 @@ pub struct Options {
     /// the URL of a superuser's connection, `postgres://postgres:…@host:5432/postgres`
     #[arg(long, value_name = "FILE")]
     superuser_file: Option<PathBuf>,
+    /// The databases were restored from backups, while no process runs: have their logs go on from there
+    #[arg(long)]
+    restored: bool,
+}
+
+impl Options {
+    /// Those for databases that were restored.
+    pub(crate) const fn restored() -> Self {
+        Self { superuser_file: None, restored: true }
+    }
 }
 
 /// Brings the schema of every configured database up to date.
@@ -46,6 +56,13 @@ pub async fn migrate(options: &Options, config: &Config) -> Result<(), BoxError>
         }
         rapport_store::migrate(owner, steps).await?;
         println!("{name}: up to date");
+    }
+    if options.restored {
+        let owner = |(name, database): (&String, &Database)| {
+            (name.clone(), database.owner_url.expose_secret().to_owned())
+        };
+        rapport_events::align_restored(&config.databases.iter().map(owner).collect::<Vec<_>>()).await?;
+        println!("their logs go on from where the backups were made");
     }
     Ok(())
 }

@@ -161,6 +161,10 @@ async fn the_commands_of_the_page_make_a_cluster_that_outlives_its_processes() {
     // And the audit trail is whole.
     assert!(done("rapport audit verify", folder).contains(", 0 faults"));
     drop(processes);
+    assert!(
+        done("rapport migrate --restored", folder)
+            .ends_with("their logs go on from where the backups were made\n")
+    );
     nats.stop().await;
     postgres.stop().await;
 }

@@ -10,7 +10,7 @@ use super::{
     encode::{encode, note_read},
     wanted::Wanted,
 };
-use crate::log::{self, Line};
+use crate::log::{self, Ends, Line};
 
 /// Lines that are looked through for one page at most, so that a page comes soon also where little is wanted.
 const LOOKED_THROUGH: usize = 5_000;
@@ -22,7 +22,7 @@ impl Feed {
     pub(super) async fn position(&self, ctx: &Ctx) -> Result<pb::EventPosition, Error> {
         let tenant = ctx.tenant.uuid();
         let mut tx = self.db.platform().await?;
-        let last_number = log::last_of_tenant(tx.conn()?, tenant).await?;
+        let last_number = log::ends_of_tenant(tx.conn()?, tenant).await?.last;
         let first = log::first_of_tenant(tx.conn()?, tenant).await?;
         tx.commit().await?;
         Ok(pb::EventPosition { first_number: first.unwrap_or(last_number + 1), last_number })
@@ -54,7 +54,7 @@ impl Feed {
             }
         }
         let mut tx = self.db.platform().await?;
-        page.last_number = log::last_of_tenant(tx.conn()?, ctx.tenant.uuid()).await?;
+        page.last_number = log::ends_of_tenant(tx.conn()?, ctx.tenant.uuid()).await?.last;
         tx.commit().await?;
         Ok(page)
     }
@@ -94,12 +94,15 @@ impl Feed {
     /// The tenant's lines after a number, the next one first.
     ///
     /// # Errors
-    /// A rule when the next one is not kept any more, or `after` was never given: then the records must be read anew.
+    /// A rule when the next one is not kept any more, or `after` was never given, or given in a time that a restore made undone:
+    /// then the records must be read anew.
     pub(crate) async fn lines(&self, ctx: &Ctx, after: i64, most: usize) -> Result<Vec<Line>, Error> {
         let tenant = ctx.tenant.uuid();
         let mut tx = self.db.platform().await?;
         // First where it ends, then what it has: it grows in between.
-        let last = log::last_of_tenant(tx.conn()?, tenant).await?;
+        let Ends { last, restored_after, restored_to } = log::ends_of_tenant(tx.conn()?, tenant).await?;
+        let is_lost = restored_after < after && after < restored_to;
+        let after = if after == restored_after { restored_to } else { after };
         let lines = match after < last {
             true => log::read_tenant(tx.conn()?, tenant, after, most).await?,
             false => Vec::new(),
@@ -108,6 +111,12 @@ impl Feed {
         let snapshot =
             format!("read the records anew, and then the events after {last}, which was the last so far");
         match lines.first().map(|line| line.tenant_number) {
+            _ if is_lost => Err(Error::rule(
+                "EVENTS_NOT_YET",
+                format!(
+                    "number {after} was given before the log was restored from a backup, which did not have it: {snapshot}"
+                ),
+            )),
             Some(first) if first > after + 1 => Err(Error::rule(
                 "EVENTS_DROPPED",
                 format!("events are kept from number {first} on, and {after} was read last: {snapshot}"),

@@ -186,8 +186,8 @@ struct Seen {
 const LOOK: &str = "
     SELECT pg_snapshot_xmin(s)::text::bigint AS xmin, CASE WHEN $5 THEN pg_current_xact_id()::text::bigint END AS now,
       r.id, r.tenant_id, r.part, coalesce(t.retention, 'standard') AS retention, r.bytes::bigint + 200 AS size,
-      coalesce(n.number, 0) AS tenant_number
-    FROM pg_current_snapshot() s
+      coalesce(n.number, h.tenants_begin_after) AS tenant_number
+    FROM pg_current_snapshot() s CROSS JOIN platform.log_head h
     LEFT JOIN (
       (SELECT o.id, o.tenant_id, o.part, octet_length(o.payload)
        FROM platform.outbox o WHERE o.id > $1 ORDER BY o.id LIMIT $2)

@@ -242,7 +242,7 @@ impl Webhooks {
     /// The tenant's last number so far.
     async fn last(&self, ctx: &Ctx) -> Result<i64, Error> {
         let mut platform = self.feed.db.platform().await?;
-        let last = log::last_of_tenant(platform.conn()?, ctx.tenant.uuid()).await?;
+        let last = log::ends_of_tenant(platform.conn()?, ctx.tenant.uuid()).await?.last;
         platform.commit().await?;
         Ok(last)
     }

@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// A feed whose worker runs.
-struct Fed {
-    feed: Feed,
+pub(crate) struct Fed {
+    pub(crate) feed: Feed,
     stop: CancellationToken,
 }
 
@@ -33,7 +33,7 @@ impl Drop for Fed {
     }
 }
 
-fn feed(log: &Log) -> Fed {
+pub(crate) fn feed(log: &Log) -> Fed {
     let feed = Feed::new(log, Audience::of("test").seers_of::<Note>());
     let (routes, ready) = (Routes::default(), Vec::new());
     let (workers, ending) = (Vec::new(), CancellationToken::new());
@@ -49,13 +49,17 @@ fn feed(log: &Log) -> Fed {
     Fed { feed, stop }
 }
 
-async fn read(feed: &Feed, ctx: &Ctx, request: ReadEventsRequest) -> Result<(Vec<Event>, i64), Status> {
+pub(crate) async fn read(
+    feed: &Feed,
+    ctx: &Ctx,
+    request: ReadEventsRequest,
+) -> Result<(Vec<Event>, i64), Status> {
     let page = feed.read_events(by(ctx, request)).await?.into_inner();
     Ok((page.events, page.next_after))
 }
 
 /// Everything after a number, in small pages.
-async fn all(feed: &Feed, ctx: &Ctx, mut after: i64) -> Vec<Event> {
+pub(crate) async fn all(feed: &Feed, ctx: &Ctx, mut after: i64) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
         let page = ReadEventsRequest { after, page_size: 7, ..Default::default() };
@@ -74,7 +78,7 @@ fn text(event: &Event) -> String {
     CustomerUpdated::decode(any.value.as_slice()).unwrap().customer.unwrap().display_name
 }
 
-fn numbers(events: &[Event]) -> Vec<i64> {
+pub(crate) fn numbers(events: &[Event]) -> Vec<i64> {
     events.iter().map(|event| event.number).collect()
 }
 

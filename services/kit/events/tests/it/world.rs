@@ -111,6 +111,12 @@ impl World {
         self.admin.clone().database(&self.name).to_url_lossy().to_string()
     }
 
+    /// Where the owner of its tables signs in.
+    pub(crate) fn owner_url(&self) -> String {
+        let (host, port) = (self.admin.get_host(), self.admin.get_port());
+        format!("postgres://rapport_owner:secret@{host}:{port}/{}", self.name)
+    }
+
     pub(crate) async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&mut self.admin().await).await.unwrap()
     }
