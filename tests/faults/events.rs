@@ -3,6 +3,7 @@
 //! then everything must come to rest, with each effect there once.
 mod check;
 mod load;
+mod network;
 mod poison;
 mod process;
 mod servers;
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 use self::{
     check::{BROKEN, Finding, compare, compare_soon, findings, looked, quiet},
     load::{Account, Expected, Load},
-    process::{Process, SABOTAGES, Start},
+    process::{Process, SABOTAGES},
     servers::{Disks, Servers},
     volumes::own_file_systems,
 };
@@ -52,6 +53,11 @@ enum Fault {
     FullBus,
     /// The power of both servers is cut, now and then that of both processes as well.
     PowerCut,
+    /// A process's connections to PostgreSQL or to the bus break.
+    Break,
+    /// Nothing that a process says to PostgreSQL or to the bus arrives, nor the answers, for longer than a leader may be silent;
+    /// then all of it does.
+    Silence,
     /// From now on some events are poison; or the cause of that is mended.
     Poison,
 }
@@ -73,6 +79,9 @@ const DEALS: usize = 10;
 /// Strewn among them so many times, where this user may make disks.
 const OF_DISKS: [Fault; 3] = [Fault::FullPostgres, Fault::FullBus, Fault::PowerCut];
 const OF_DISKS_TIMES: usize = 3;
+/// Strewn among them so many times.
+const OF_NETWORKS: [Fault; 2] = [Fault::Break, Fault::Silence];
+const OF_NETWORKS_TIMES: usize = 5;
 /// The power is cut so many times in a run of its own.
 const CUTS: usize = 20;
 /// Strewn among them too: three times it begins, and the last time it goes on until the end.
@@ -115,8 +124,10 @@ impl Stage {
         let accounts = [&one, &other]
             .map(|tenant| Account { tenant: tenant.id.clone(), session_token: tenant.session_token.clone() });
         drop(world);
-        let start = Start::new(&databases, &servers, sabotage);
-        let processes = [Process::new(start.clone()), Process::new(start)];
+        let processes = [
+            Process::new(&databases, &servers, sabotage).await,
+            Process::new(&databases, &servers, sabotage).await,
+        ];
         Self { servers, databases, processes, accounts, poisoned: false, found: Vec::new() }
     }
 
@@ -157,6 +168,11 @@ impl Stage {
                 println!("  {} MB were free", disk(&self.servers).fill());
                 self.pass(FULL_FOR / 2 + chance.time(FULL_FOR / 2)).await;
                 disk(&self.servers).free();
+            }
+            Fault::Break => self.processes[victim].links()[chance.pick(&[0, 1])].break_off(),
+            Fault::Silence => {
+                let link = &self.processes[victim].links()[chance.pick(&[0, 0, 1])];
+                link.fall_silent(LONGER + chance.time(LONGER / 2));
             }
             Fault::PowerCut => {
                 if chance.pick(&[true, false]) {
@@ -262,7 +278,7 @@ async fn body(
         if matches!(fault, Fault::FullPostgres | Fault::FullBus) {
             println!("  {} were answered while it was full", load.answered() - answered);
         }
-        if *fault == Fault::Pause && number % 2 == 0 {
+        if matches!(fault, Fault::Pause | Fault::Silence) && number % 2 == 0 {
             // Nothing else comes between those who take over and the one who comes back.
             stage.pass(LONGER * 3 / 2).await;
         }
@@ -303,6 +319,7 @@ fn a_hundred_faults_of_processes_and_servers_leave_every_effect_once_and_in_orde
             let mut chance = Chance::of_round(round);
             let mut faults = chance.deal(&FAULTS, DEALS);
             chance.strew(&of_disks, &mut faults);
+            chance.strew(&OF_NETWORKS.repeat(OF_NETWORKS_TIMES), &mut faults);
             chance.strew(&POISON, &mut faults);
             let found = body(&mut chance, &faults, PATIENCE, SABOTAGES[0].1, disks).await;
             assert!(found.is_empty(), "round {round}: {found:#?}");

@@ -19,7 +19,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::servers::Servers;
+use super::{network::Link, servers::Servers};
 
 /// What a process is told: the world, the sabotage, and by how many seconds its clock is ahead.
 const WORLD: &str = "RAPPORT_FAULTS_WORLD";
@@ -42,19 +42,27 @@ pub(super) const SABOTAGES: [(&str, Sabotage); 4] = [
 /// Where a process serves, while it does.
 pub(super) type Place = Arc<Mutex<Option<String>>>;
 
-/// How processes are started.
-#[derive(Clone)]
-pub(super) struct Start {
+/// How a process is started, and its ways to PostgreSQL and to the bus.
+struct Start {
     world: String,
     postgres: String,
     nats: String,
+    links: [Link; 2],
     sabotage: Sabotage,
 }
 
 impl Start {
-    pub(super) fn new(databases: &Databases, servers: &Servers, sabotage: Sabotage) -> Self {
+    async fn new(databases: &Databases, servers: &Servers, sabotage: Sabotage) -> Self {
         let world = databases.name().to_owned();
-        Self { world, postgres: servers.postgres_url(), nats: servers.nats_url(), sabotage }
+        let [postgres, nats] = servers.ports();
+        let links = [Link::to(postgres).await, Link::to(nats).await];
+        Self {
+            world,
+            postgres: links[0].way(&servers.postgres_url(), postgres),
+            nats: links[1].way(&servers.nats_url(), nats),
+            links,
+            sabotage,
+        }
     }
 
     fn child(&self, place: &Place, clock: i64) -> Child {
@@ -97,8 +105,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(start: Start) -> Self {
-        let place = Place::default();
+    pub(super) async fn new(databases: &Databases, servers: &Servers, sabotage: Sabotage) -> Self {
+        let (start, place) = (Start::new(databases, servers, sabotage).await, Place::default());
         let child = start.child(&place, 0);
         Self { start, child, place, clock: 0, wakes: None }
     }
@@ -127,12 +135,20 @@ impl Process {
         self.wakes = Some(Instant::now() + time);
     }
 
+    /// Its ways to PostgreSQL and to the bus.
+    pub(super) const fn links(&self) -> &[Link; 2] {
+        &self.start.links
+    }
+
     /// Looks after it: wakes it when it is time, or in any case; and starts it again when it ended while it was starting, for
     /// want of a database. Says whether it ended while it served, as it must not.
     pub(super) fn look_after(&mut self, wake: bool) -> bool {
         if self.wakes.is_some_and(|at| wake || Instant::now() >= at) {
             self.signal(Signal::SIGCONT);
             self.wakes = None;
+        }
+        if wake {
+            self.start.links.iter().for_each(|link| link.fall_silent(Duration::ZERO));
         }
         if self.child.try_wait().unwrap().is_none() {
             return false;

@@ -94,6 +94,11 @@ impl Servers {
         self.nats.as_ref().unwrap().url()
     }
 
+    /// Where both listen.
+    pub(super) fn ports(&self) -> [u16; 2] {
+        [self.postgres.as_ref().unwrap().port(), self.nats.as_ref().unwrap().port()]
+    }
+
     /// The disk of PostgreSQL.
     pub(super) fn disk_of_postgres(&self) -> &Volume {
         &self.volumes.as_ref().unwrap()[0]
