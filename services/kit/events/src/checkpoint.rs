@@ -70,12 +70,15 @@ impl Checkpoints {
         self.archive.put(&format!("{service}/{day}/{:020}", checkpoint.number), note.as_bytes()).await
     }
 
-    /// The last one of a service.
+    /// The last one of a service: mostly of this day, which is looked at first.
     ///
     /// # Errors
     /// When the place cannot be read, or it is not one of ours.
-    pub(crate) async fn last(&self, service: &str) -> Result<Option<Checkpoint>, Error> {
-        let names = self.archive.names(service, service).await?;
+    pub(crate) async fn last(&self, service: &str, day: Date) -> Result<Option<Checkpoint>, Error> {
+        let mut names = self.archive.names(service, &format!("{service}/{day}")).await?;
+        if names.is_empty() {
+            names = self.archive.names(service, service).await?;
+        }
         let Some(name) = names.last() else { return Ok(None) };
         self.one(service, name).await?.map(Some).map_err(Error::internal)
     }

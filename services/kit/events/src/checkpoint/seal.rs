@@ -88,7 +88,10 @@ impl<'s> Seal<'s> {
     /// Where the last checkpoint was signed, if the chains there are still those; else where the log begins.
     async fn begin(&self, session: &mut PgConnection, verified: &mut Verified) -> Result<Walk, Error> {
         let last = match self.checkpoints {
-            Some(checkpoints) => checkpoints.last(self.service).await?,
+            Some(checkpoints) => {
+                let day = Heads::read(session).await?.day;
+                checkpoints.last(self.service, day).await?
+            }
             None => None,
         };
         let Some(last) = last else { return Walk::from_the_beginning(session).await };
