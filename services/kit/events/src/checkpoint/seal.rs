@@ -49,6 +49,8 @@ pub struct Seal<'s> {
     checkpoints: Option<&'s Checkpoints>,
     /// At the end of what was looked at as soon as it was there.
     newer: Option<Walk>,
+    /// The number of the last checkpoint.
+    signed: i64,
     /// Somewhere before, with the walk as it began: that is another one when days were dropped.
     older: Option<(Walk, Walk)>,
 }
@@ -56,7 +58,7 @@ pub struct Seal<'s> {
 impl<'s> Seal<'s> {
     /// Who looks at the log of `service`, and keeps checkpoints, if anywhere.
     pub const fn new(db: &'s Db, service: &'s str, checkpoints: Option<&'s Checkpoints>) -> Self {
-        Self { db, service, checkpoints, newer: None, older: None }
+        Self { db, service, checkpoints, newer: None, signed: 0, older: None }
     }
 
     /// Looks once. What was found until it failed counts.
@@ -69,7 +71,6 @@ impl<'s> Seal<'s> {
             Some(walk) => walk,
             None => self.begin(&mut session, verified).await?,
         };
-        let before = newer.number();
         let heads = look_at_newer(&mut session, newer, verified).await?;
         let (number, day) = (heads.number, heads.day);
         // On from what is there, so that one change is told once.
@@ -77,24 +78,24 @@ impl<'s> Seal<'s> {
         let checkpoint = Checkpoint { number, roots: newer.roots() };
         self.look_at_older(&mut session, verified).await?;
         drop(session);
-        if let Some(checkpoints) = self.checkpoints.filter(|_| number > before)
-            && !checkpoints.write(self.service, day, &checkpoint).await?
-        {
-            verified.fault(format!("another checkpoint was signed at number {number}"));
+        if let Some(checkpoints) = self.checkpoints.filter(|_| number > self.signed) {
+            if !checkpoints.write(self.service, day, &checkpoint).await? {
+                verified.fault(format!("another checkpoint was signed at number {number}"));
+            }
+            self.signed = number;
         }
         Ok(())
     }
 
-    /// Where the last checkpoint was signed, if the chains there are still those; else where the log begins.
-    async fn begin(&self, session: &mut PgConnection, verified: &mut Verified) -> Result<Walk, Error> {
+    /// Where the last checkpoint was signed, if the chains there are still those. Where none was, there is only the end to go on from.
+    async fn begin(&mut self, session: &mut PgConnection, verified: &mut Verified) -> Result<Walk, Error> {
+        let heads = Heads::read(session).await?;
         let last = match self.checkpoints {
-            Some(checkpoints) => {
-                let day = Heads::read(session).await?.day;
-                checkpoints.last(self.service, day).await?
-            }
+            Some(checkpoints) => checkpoints.last(self.service, heads.day).await?,
             None => None,
         };
-        let Some(last) = last else { return Walk::from_the_beginning(session).await };
+        let Some(last) = last else { return Ok(heads.walk()) };
+        self.signed = last.number;
         let walk = Walk::from_number(session, last.number).await?;
         if last.roots.iter().any(|(retention, root)| walk.root(retention) != *root) {
             verified.fault(format!(

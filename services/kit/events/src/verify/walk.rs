@@ -77,11 +77,6 @@ impl Walk {
         Ok(walk)
     }
 
-    /// The last line's number; 0 before the first.
-    pub(crate) const fn number(&self) -> i64 {
-        self.number
-    }
-
     /// The last link of a chain.
     pub(super) fn link(&self, retention: &str, part: i16) -> Digest {
         self.chains.get(&(retention.to_owned(), part)).copied().unwrap_or_default()
