@@ -17,8 +17,8 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(50);
 /// Lines that are looked at in one transaction: it does not keep for long what others have deleted.
 const AT_ONCE: i64 = 5_000;
-/// Then it rests three times as long as they took: it takes a quarter of a core at most.
-const REST: u32 = 3;
+/// Then it rests nine times as long as they took: it takes a tenth of a core at most.
+const REST: u32 = 9;
 /// Older lines that are looked at each time.
 const OLDER: u64 = 100_000;
 
