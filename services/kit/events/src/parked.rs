@@ -4,7 +4,7 @@ mod api;
 mod replay;
 
 use rapport_filter::{Field, Kind};
-use rapport_kernel::{Error, Instant};
+use rapport_kernel::{Ctx, Error, Instant};
 use rapport_proto::events::v1 as pb;
 use rapport_store::{
     Db, Reaction, Resource, TenantTx, database, diff, hex_text, resource::column, time::to_proto,
@@ -19,10 +19,12 @@ pub(crate) use replay::{RETRY, Replays, try_later};
 pub(crate) type Blocked = (String, Uuid, Uuid);
 
 /// A transaction that begins with what is parked of these tenants' records, and keeps others from parking more behind it.
+/// `enters` says where its first effects are written.
 pub(crate) async fn begin_with_blocked<C: FromIterator<Blocked>>(
     db: &Db,
     producer: &str,
     records: &[(Uuid, Uuid)],
+    enters: Option<&Ctx>,
 ) -> Result<(Reaction, C), Error> {
     let ids = |id: fn(&(Uuid, Uuid)) -> Uuid| {
         let ids: Vec<_> = records.iter().map(|record| id(record).to_string()).collect();
@@ -34,7 +36,7 @@ pub(crate) async fn begin_with_blocked<C: FromIterator<Blocked>>(
         ids(|(tenant, _)| *tenant),
         ids(|(_, record)| *record),
     );
-    let (reaction, rows) = db.begin_reaction_with(&look).await?;
+    let (reaction, rows) = db.begin_reaction_with(&look, enters).await?;
     let blocked = rows.iter().map(Blocked::from_row).collect::<Result<_, _>>().map_err(database)?;
     Ok((reaction, blocked))
 }

@@ -1,8 +1,8 @@
 //! A transaction in which the effects of other services' events are written, tenant by tenant.
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use rapport_kernel::{Ctx, Error};
-use sqlx::{Executor as _, PgConnection, postgres::PgRow};
+use sqlx::{Executor as _, PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{Db, OpenTx, TenantTx, error::database, fields::TenantFields};
@@ -12,10 +12,20 @@ use crate::{Db, OpenTx, TenantTx, error::database, fields::TenantFields};
 pub struct Reaction {
     db: Db,
     tx: Option<OpenTx>,
+    /// The tenant that it began in.
+    begun_in: Option<BegunIn>,
     /// Whether it has entered a tenant.
     entered: bool,
     /// Tenants of whom events were written in it.
     emitted: Vec<Uuid>,
+}
+
+/// A tenant, what is seen there, and the version of its custom fields.
+#[derive(Debug)]
+struct BegunIn {
+    tenant: Uuid,
+    seen: String,
+    fields_version: i64,
 }
 
 /// BEGIN; what takes longer than this is not worth that other events wait behind it.
@@ -24,13 +34,31 @@ const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '10s'";
 impl Db {
     /// Begins a transaction for the effects of events.
     pub async fn begin_reaction(&self) -> Result<Reaction, Error> {
-        Ok(self.begin_reaction_with("SELECT").await?.0)
+        Ok(self.begin_reaction_with("SELECT", None).await?.0)
     }
 
     /// Begins one with a first statement, in one round trip; gives its rows too. Its values stand in it as literals.
-    pub async fn begin_reaction_with(&self, first: &str) -> Result<(Reaction, Vec<PgRow>), Error> {
-        let (tx, rows) = self.open_with(format!("{BEGIN}; {first}")).await?;
-        Ok((Reaction { db: self.clone(), tx: Some(tx), entered: false, emitted: Vec::new() }, rows))
+    ///
+    /// Whoever says where the first effects are written, `enters` there without another round trip.
+    pub async fn begin_reaction_with(
+        &self,
+        first: &str,
+        enters: Option<&Ctx>,
+    ) -> Result<(Reaction, Vec<PgRow>), Error> {
+        let mut begin = format!("{BEGIN}; {first}");
+        let entry = enters.map(|ctx| (ctx.tenant.uuid(), self.all_seen(ctx)));
+        if let Some((tenant, seen)) = &entry {
+            let _ = write!(begin, "; SELECT rapport.react('{tenant}', '{seen}')");
+        }
+        let (tx, mut rows) = self.open_with(begin).await?;
+        let begun_in = match entry {
+            Some((tenant, seen)) => {
+                let last = rows.pop().ok_or_else(|| Error::internal("a tenant was entered without a row"))?;
+                Some(BegunIn { tenant, seen, fields_version: last.try_get(0).map_err(database)? })
+            }
+            None => None,
+        };
+        Ok((Reaction { db: self.clone(), tx: Some(tx), begun_in, entered: false, emitted: Vec::new() }, rows))
     }
 }
 
@@ -44,12 +72,16 @@ impl Reaction {
     pub async fn enter(&mut self, ctx: Ctx) -> Result<TenantTx, Error> {
         let seen = self.db.all_seen(&ctx);
         let tenant = ctx.tenant.uuid();
-        let version: i64 = sqlx::query_scalar("SELECT rapport.react($1, $2)")
-            .bind(tenant)
-            .bind(&seen)
-            .fetch_one(self.conn()?)
-            .await
-            .map_err(database)?;
+        let begun_in = self.begun_in.take().filter(|begun| begun.tenant == tenant && begun.seen == seen);
+        let version = match begun_in {
+            Some(begun) => begun.fields_version,
+            None => sqlx::query_scalar("SELECT rapport.react($1, $2)")
+                .bind(tenant)
+                .bind(&seen)
+                .fetch_one(self.conn()?)
+                .await
+                .map_err(database)?,
+        };
         let fields = match self.db.known_fields(tenant).filter(|known| known.version == version) {
             Some(known) => known,
             None => {

@@ -49,7 +49,7 @@ struct Begun {
     /// Its turn, until it is over.
     place: Place,
     reaction: Reaction,
-    /// Lines that a handler is for.
+    /// Lines that a handler is for, by tenant.
     concern: Vec<Arc<Line>>,
     parked: Parked,
 }
@@ -87,10 +87,10 @@ impl Effects {
 
     async fn all(&self, stretch: Stretch<'_>, place: Option<Place>) -> Result<Watermark, Error> {
         let Begun { place, mut reaction, concern, parked } = self.begin(stretch.lines, place).await?;
-        for of_tenant in by_tenant(concern) {
+        for of_tenant in concern.chunk_by(|a, b| a.tenant_id == b.tenant_id) {
             let Some(first) = of_tenant.first() else { continue };
             let mut tx = reaction.enter(ctx(first, &self.clock)).await?;
-            for run in self.runs(&of_tenant) {
+            for run in self.runs(of_tenant) {
                 let Some(first) = run.first() else { continue };
                 tx.follow(ctx(first, &self.clock)).await?;
                 for handler in self.reactions.of(&first.r#type) {
@@ -183,14 +183,17 @@ impl Effects {
             Some(place) => place,
             None => self.turns.line_up(lines.iter().map(|line| line.tenant_id)).granted().await,
         };
-        let concern: Vec<_> =
+        let mut concern: Vec<_> =
             lines.iter().filter(|line| !self.reactions.to_line(line).is_empty()).cloned().collect();
-        if concern.is_empty() {
+        // The order within a tenant stays.
+        concern.sort_by_key(|line| line.tenant_id);
+        let Some(first) = concern.first() else {
             let reaction = self.db.begin_reaction().await?;
             return Ok(Begun { place, reaction, concern, parked: Parked::new() });
-        }
+        };
         let records: Vec<_> = concern.iter().map(|line| (line.tenant_id, line.record_id)).collect();
-        let (reaction, parked) = begin_with_blocked(&self.db, self.reactions.producer(), &records).await?;
+        let (producer, ctx) = (self.reactions.producer(), ctx(first, &self.clock));
+        let (reaction, parked) = begin_with_blocked(&self.db, producer, &records, Some(&ctx)).await?;
         Ok(Begun { place, reaction, concern, parked })
     }
 
@@ -272,10 +275,4 @@ impl Failure {
 
 fn is_parked(parked: &Parked, handler: &Handler, line: &Line) -> bool {
     !parked.is_empty() && parked.contains(&(handler.name.to_owned(), line.tenant_id, line.record_id))
-}
-
-/// Lines by tenant: the order within a tenant stays.
-fn by_tenant(mut lines: Vec<Arc<Line>>) -> Vec<Vec<Arc<Line>>> {
-    lines.sort_by_key(|line| line.tenant_id);
-    lines.chunk_by(|a, b| a.tenant_id == b.tenant_id).map(<[_]>::to_vec).collect()
 }

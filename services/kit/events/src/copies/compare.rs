@@ -166,7 +166,7 @@ impl Comparison<'_> {
     ) -> Result<(Reaction, BTreeSet<Place>), Error> {
         let (keeper, places) = (self.keeper, places.copied().collect::<Vec<_>>());
         let (reaction, blocked): (_, Vec<Blocked>) =
-            begin_with_blocked(keeper.db, keeper.producer_name, &places).await?;
+            begin_with_blocked(keeper.db, keeper.producer_name, &places, None).await?;
         let ours = blocked.into_iter().filter(|(handler, ..)| handler == self.copy.table.name);
         Ok((reaction, ours.map(|(_, tenant, record)| (tenant, record)).collect()))
     }
