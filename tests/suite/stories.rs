@@ -1,6 +1,7 @@
 //! What people do from end to end.
 mod a_customer_is_kept_by_rest_and_grpc;
 mod a_manager_sees_what_belongs_to_the_units_below;
+mod events_are_chosen_by_what_they_are_about;
 mod one_trace_holds_a_request;
 mod readiness_is_told_alike_everywhere;
 mod real_customers_are_brought_in;

@@ -9,6 +9,7 @@ mod encode;
 mod history;
 mod hub;
 mod read;
+mod record;
 mod wanted;
 mod watch;
 

@@ -47,7 +47,7 @@ pub use outbox::{PARTS, part};
 pub use provision::provision;
 pub use reaction::Reaction;
 pub use read::Held;
-pub use redact::{kind_of, redact, redact_inside, tells_of};
+pub use redact::{kind_of, message_of, redact, redact_inside, tells_of};
 pub use resource::Resource;
 pub use run_as::RunAs;
 pub use sabotage::{GAP, Sabotage};

@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use prost::{Message, Name};
-use prost_reflect::{DynamicMessage, MapKey, ReflectMessage as _, Value};
+use prost_reflect::{DynamicMessage, MapKey, MessageDescriptor, ReflectMessage as _, Value};
 use rapport_kernel::{Ctx, FieldRights};
 use rapport_proto::POOL;
 
@@ -13,7 +13,7 @@ static KINDS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
     let Some(resource) = POOL.get_extension_by_name("rapport.options.v1.resource") else {
         return BTreeMap::new();
     };
-    let kind = |message: prost_reflect::MessageDescriptor| {
+    let kind = |message: MessageDescriptor| {
         let options = message.options();
         let resource = options.get_extension(&resource);
         let kind = resource.as_message()?.get_field_by_name("kind")?.as_str()?.to_owned();
@@ -25,6 +25,13 @@ static KINDS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
 /// The kind of record that a message is, if it is one.
 pub fn kind_of(message: &DynamicMessage) -> Option<&'static str> {
     KINDS.get(message.descriptor().full_name()).map(String::as_str)
+}
+
+/// The message that records of this kind are told as. Every service has the kit's kinds (`*.field`) under its own name.
+pub fn message_of(kind: &str) -> Option<MessageDescriptor> {
+    let is_it = |known: &str| known == kind || known.strip_prefix("*.") == kind.strip_prefix("kit.");
+    let (name, _) = KINDS.iter().find(|(_, known)| is_it(known))?;
+    POOL.get_message_by_name(name)
 }
 
 /// The message without the fields of `kind` that are hidden from the caller, who is noted to have got what of the others is

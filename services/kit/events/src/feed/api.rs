@@ -8,7 +8,6 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Feed,
-    wanted::Wanted,
     watch::{QUEUE, Told, Watcher},
 };
 
@@ -45,7 +44,7 @@ impl EventService for Feed {
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let (ctx, r) = Ctx::open(request)?;
         self.is_meant(&ctx, &r.service)?;
-        let wanted = Wanted::parse(&r.subjects, &r.filter)?;
+        let wanted = self.wanted(&ctx, &r.subjects, &r.filter).await?;
         let at = match r.after {
             Some(after) => after,
             None => self.position(&ctx).await?.last_number,

@@ -5,14 +5,18 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use rapport_filter::{Catalogue, Field};
 use rapport_kernel::{Ctx, Error, RecordName};
-use rapport_store::{Resource, TenantTx};
+use rapport_store::{Resource, TenantTx, message_of};
 use uuid::Uuid;
 
+use super::record;
 use crate::log::Line;
 
 /// The records among these that the caller sees; `None` when it is all there are.
 type Visible = Option<HashSet<Uuid>>;
+/// The fields of a resource that the caller may use in conditions.
+type Fields = fn(&TenantTx) -> Catalogue;
 type Look = for<'a> fn(&'a mut TenantTx, &'a [Uuid]) -> BoxFuture<'a, Result<Visible, Error>>;
 
 /// What a service's events are about, and who hears of it.
@@ -30,6 +34,7 @@ struct Told {
     named: String,
     permission: &'static str,
     look: Option<Look>,
+    fields: Fields,
 }
 
 impl fmt::Debug for Told {
@@ -66,7 +71,8 @@ impl Audience {
             Some(resource) => format!("{}.{resource}", self.service),
             None => R::KIND.to_owned(),
         };
-        self.by_resource.insert(R::NAME, Told { kind: R::KIND, named, permission, look });
+        let fields: Fields = |tx| tx.catalogue::<R>();
+        self.by_resource.insert(R::NAME, Told { kind: R::KIND, named, permission, look, fields });
     }
 
     /// The service.
@@ -99,6 +105,23 @@ impl Audience {
     /// The resources, sorted.
     pub(crate) fn resources(&self) -> Vec<&'static str> {
         self.by_resource.keys().copied().collect()
+    }
+
+    /// The fields of the records that the caller may hear of, each behind its resource: `customer.status`.
+    pub(crate) fn fields(&self, tx: &TenantTx) -> Vec<Field> {
+        let mut fields = Vec::new();
+        for (resource, told) in &self.by_resource {
+            let Some(message) = message_of(told.kind) else { continue };
+            if tx.ctx().grants.scope(told.permission).is_none() {
+                continue;
+            }
+            let of_record = (told.fields)(tx);
+            let told = of_record.fields().filter(|field| record::has(&message, &field.name));
+            fields.extend(
+                told.map(|field| Field { name: format!("{resource}.{}", field.name), ..Field::clone(field) }),
+            );
+        }
+        fields
     }
 
     /// Whether the caller may hear of such an event at all, whichever record it is about.

@@ -1,15 +1,14 @@
 //! What happened to a record: the log is the audit trail.
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as B64};
-use prost_reflect::{DynamicMessage, Value};
 use rapport_kernel::{Ctx, Error};
 use rapport_proto::events::v1 as pb;
-use rapport_store::kind_of;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
 use super::{
     Feed,
-    encode::{encode, note_read, open},
+    encode::{encode, note_read},
+    record::{Records, at, json},
 };
 use crate::log;
 
@@ -80,19 +79,9 @@ impl Feed {
 
 /// What changed, read off the event: the record that it holds, and what of it was before.
 fn changes(event: &pb::Event) -> Result<Vec<pb::FieldChange>, Error> {
-    let Some(data) = &event.data else { return Ok(Vec::new()) };
-    let message = open(data.type_url.rsplit('/').next().unwrap_or_default(), &data.value)?;
-    let (mut before, mut after) = (None, None);
-    for (field, value) in message.fields() {
-        match value {
-            Value::Message(record) if kind_of(record).is_some() && field.name() == "before" => {
-                before = Some(json(record)?);
-            }
-            Value::Message(record) if kind_of(record).is_some() => after = Some(json(record)?),
-            _ => {}
-        }
-    }
+    let Records { before, after } = Records::of(event)?;
     let Some(after) = after else { return Ok(Vec::new()) };
+    let (before, after) = (before.map(|before| json(&before, false)).transpose()?, json(&after, false)?);
     let is_new = event.record_version == 1 && before.is_none();
     let paths = if is_new { set_paths(&after) } else { event.changed_paths.clone() };
     let value = |record: Option<&Json>, path: &str| record.and_then(|record| at(record, path)).map(to_value);
@@ -104,12 +93,6 @@ fn changes(event: &pb::Event) -> Result<Vec<pb::FieldChange>, Error> {
             path,
         })
         .collect())
-}
-
-/// A record as JSON under the names of the contract's fields.
-fn json(record: &DynamicMessage) -> Result<Json, Error> {
-    let options = prost_reflect::SerializeOptions::new().use_proto_field_name(true);
-    record.serialize_with_options(serde_json::value::Serializer, &options).map_err(Error::internal)
 }
 
 /// The fields that a new record has; custom ones by their keys.
@@ -125,14 +108,6 @@ fn set_paths(record: &Json) -> Vec<String> {
         }
     }
     paths
-}
-
-/// The value at a path of fields.
-fn at<'j>(record: &'j Json, path: &str) -> Option<&'j Json> {
-    match path.strip_prefix("attributes.") {
-        Some(key) => record.get("attributes")?.get(key),
-        None => path.split('.').try_fold(record, |holder, name| holder.get(name)),
-    }
 }
 
 fn to_value(json: &Json) -> prost_types::Value {

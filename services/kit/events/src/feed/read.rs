@@ -35,7 +35,7 @@ impl Feed {
         r: &pb::ReadEventsRequest,
         most: usize,
     ) -> Result<pb::ReadEventsResponse, Error> {
-        let wanted = Wanted::parse(&r.subjects, &r.filter)?;
+        let wanted = self.wanted(ctx, &r.subjects, &r.filter).await?;
         let mut page = pb::ReadEventsResponse { next_after: r.after, ..Default::default() };
         let mut looked = 0;
         while page.events.len() < most && looked < LOOKED_THROUGH {

@@ -1,10 +1,17 @@
-//! What a caller wants to hear of: by subject, and by a condition.
+//! What a caller wants to hear of: by subject, and by a condition on the event and the record that it is about.
+use std::cell::OnceCell;
+
 use rapport_filter::{Catalogue, Condition, Field, Kind, Record, Source, Value};
-use rapport_kernel::Error;
+use rapport_kernel::{Ctx, Error};
 use rapport_proto::events::v1 as pb;
 use rust_decimal::Decimal;
+use serde_json::Value as Json;
 use uuid::Uuid;
 
+use super::{
+    Feed,
+    record::{self, Records},
+};
 use crate::log::Line;
 
 /// What a caller wants to hear of: everything, when nothing is said.
@@ -18,10 +25,26 @@ pub(crate) struct Wanted {
 #[derive(Debug)]
 struct Pattern(Vec<String>);
 
-impl Wanted {
+impl Feed {
+    /// What a caller wants to hear of, in words that the caller knows: conditions may name what they may read of records.
+    ///
     /// # Errors
     /// `Invalid` for a pattern or a condition that cannot be, with what would be right.
-    pub(crate) fn parse(subjects: &[String], filter: &str) -> Result<Self, Error> {
+    pub(crate) async fn wanted(&self, ctx: &Ctx, subjects: &[String], filter: &str) -> Result<Wanted, Error> {
+        let fields = if filter.is_empty() {
+            Vec::new()
+        } else {
+            let tx = self.db.begin(ctx).await?;
+            let fields = self.audience.fields(&tx);
+            tx.finish().await?;
+            fields
+        };
+        Wanted::parse(subjects, filter, fields)
+    }
+}
+
+impl Wanted {
+    fn parse(subjects: &[String], filter: &str, of_records: Vec<Field>) -> Result<Self, Error> {
         let subjects = subjects
             .iter()
             .enumerate()
@@ -29,7 +52,8 @@ impl Wanted {
                 Pattern::parse(text).map_err(|problem| Error::invalid(format!("subjects[{at}]"), problem))
             })
             .collect::<Result<_, _>>()?;
-        let filter = Condition::parse(filter, &catalogue())
+        let catalogue: Catalogue = of_events().into_iter().chain(of_records).collect();
+        let filter = Condition::parse(filter, &catalogue)
             .map_err(|error| Error::invalid("filter", error.to_string()))?;
         Ok(Self { subjects, filter: Some(filter) })
     }
@@ -37,7 +61,7 @@ impl Wanted {
     /// Whether it wants to hear of this event. `event` is what the caller may know of `line`.
     pub(super) fn wants(&self, line: &Line, event: &pb::Event) -> bool {
         (self.subjects.is_empty() || self.subjects.iter().any(|pattern| pattern.matches(&line.subject)))
-            && self.filter.as_ref().is_none_or(|filter| filter.matches(&Seen { line, event }))
+            && self.filter.as_ref().is_none_or(|filter| filter.matches(&Seen::new(line, event)))
     }
 }
 
@@ -74,10 +98,10 @@ impl Pattern {
     }
 }
 
-/// What one can filter events by.
-fn catalogue() -> Catalogue {
+/// What one can filter every event by.
+fn of_events() -> [Field; 10] {
     let field = |name: &'static str, kind| Field::new(name, kind, Source::Column(name));
-    Catalogue::from_iter([
+    [
         field("subject", Kind::Text),
         field("resource", Kind::Text),
         field("record_id", Kind::Id),
@@ -88,17 +112,41 @@ fn catalogue() -> Catalogue {
         field("cause", Kind::Id),
         field("number", Kind::Number { scale: 0 }),
         field("time", Kind::Instant),
-    ])
+    ]
 }
 
 /// An event, as a condition looks at it.
 struct Seen<'e> {
     line: &'e Line,
     event: &'e pb::Event,
+    /// Its record, when a condition has asked for it.
+    record: OnceCell<Option<Json>>,
+}
+
+impl<'e> Seen<'e> {
+    const fn new(line: &'e Line, event: &'e pb::Event) -> Self {
+        Self { line, event, record: OnceCell::new() }
+    }
+
+    /// The record after the event, as far as the event tells it.
+    fn record(&self) -> Option<&Json> {
+        let read = || record::json(&Records::of(self.event).ok()?.after?, true).ok();
+        self.record.get_or_init(read).as_ref()
+    }
+
+    /// A field of the record; none where the event is about a record of another resource.
+    fn of_record(&self, resource: &str, path: &str, kind: &Kind) -> Value<'_> {
+        let record = if resource == self.line.resource { self.record() } else { None };
+        let json = record.and_then(|record| record::at(record, path));
+        json.map_or(Value::Missing, |json| record::value(kind, json))
+    }
 }
 
 impl Record for Seen<'_> {
     fn value(&self, field: &Field) -> Value<'_> {
+        if let Some((resource, path)) = field.name.split_once('.') {
+            return self.of_record(resource, path, &field.kind);
+        }
         let (line, id) = (self.line, |id: Option<Uuid>| id.map_or(Value::Missing, Value::Id));
         match field.name.as_str() {
             "subject" => Value::Text(line.subject.as_str().into()),

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{LANES, Webhook, Webhooks, deliver, sign};
-use crate::{feed::Wanted, log};
+use crate::log;
 
 /// Webhooks of a tenant at one service.
 const MOST: i64 = 50;
@@ -53,7 +53,7 @@ impl WebhookService for Webhooks {
         let (ctx, r) = Ctx::open(request)?;
         let given = r.webhook.unwrap_or_default();
         self.check(&given.url).await?;
-        check_wanted(&given)?;
+        self.check_wanted(&ctx, &given).await?;
         let last = self.last(&ctx).await?;
         let start_after = given.start_after.unwrap_or(last);
         if start_after > last {
@@ -109,7 +109,7 @@ impl WebhookService for Webhooks {
         if paths.iter().any(|path| path == "url") {
             self.check(&given.url).await?;
         }
-        check_wanted(&given)?;
+        self.check_wanted(&ctx, &given).await?;
         let mut tx = self.feed.db.begin(&ctx).await?;
         let before = tx.get_for_update::<Webhook>(id("webhook.id", &given.id)?).await?;
         Etag::parse("webhook.etag", &given.etag)?.matches(&before)?;
@@ -239,6 +239,12 @@ impl Webhooks {
         }
     }
 
+    /// Whether what it is to send can be.
+    async fn check_wanted(&self, ctx: &Ctx, given: &pb::Webhook) -> Result<(), Error> {
+        let wanted = self.feed.wanted(ctx, &given.subjects, &given.filter).await;
+        wanted.map(drop).map_err(|error| error.within("webhook"))
+    }
+
     /// The tenant's last number so far.
     async fn last(&self, ctx: &Ctx) -> Result<i64, Error> {
         let mut platform = self.feed.db.platform().await?;
@@ -254,10 +260,6 @@ fn id(field: &str, text: &str) -> Result<Uuid, Error> {
 
 fn state(given: &pb::Webhook) -> &'static str {
     if given.state() == pb::WebhookState::Off { "off" } else { "on" }
-}
-
-fn check_wanted(given: &pb::Webhook) -> Result<(), Error> {
-    Wanted::parse(&given.subjects, &given.filter).map(drop).map_err(|error| error.within("webhook"))
 }
 
 async fn check_room(tx: &mut TenantTx) -> Result<(), Error> {

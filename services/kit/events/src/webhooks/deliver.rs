@@ -14,7 +14,6 @@ use super::{
     send::{Sender, Sent, note},
 };
 use crate::{
-    feed::Wanted,
     log::Line,
     queue::{Job, Outcome, Patience, Work},
 };
@@ -186,14 +185,18 @@ impl Webhooks {
         let secrets = webhook.secrets(&mut tx).await?;
         tx.finish().await?;
         let Some(Json(run_as)) = run_as else { return Ok(None) };
-        let sender = Sender {
-            wanted: Wanted::parse(&webhook.subjects, &webhook.filter)?,
-            // The tenant's state is that of now, not of when the webhook was made.
-            ctx: Ctx { tenant_state: ctx.tenant_state, ..run_as.ctx(self.clock.clone(), Via::System)? },
-            secrets,
-            webhook,
+        // The tenant's state is that of now, not of when the webhook was made.
+        let run_as = Ctx { tenant_state: ctx.tenant_state, ..run_as.ctx(self.clock.clone(), Via::System)? };
+        let wanted = match self.feed.wanted(&run_as, &webhook.subjects, &webhook.filter).await {
+            // A custom field that it names is gone: what it was to send cannot be known any more.
+            Err(error @ Error::Invalid(_)) => {
+                self.switch_off(ctx, id, &format!("what it sends cannot be chosen any more: {error}"))
+                    .await?;
+                return Ok(None);
+            }
+            wanted => wanted?,
         };
-        Ok(Some((sender, place)))
+        Ok(Some((Sender { wanted, ctx: run_as, secrets, webhook }, place)))
     }
 
     /// Notes that an event arrived, and moves the lane's place on.
