@@ -2,6 +2,7 @@
 mod copies;
 mod latency;
 mod neighbour;
+mod order;
 mod replay;
 mod sustained;
 mod wiped;
@@ -30,8 +31,8 @@ use uuid::Uuid;
 
 use crate::figure::Figure;
 pub(crate) use {
-    copies::measure as copies, neighbour::measure as neighbour, replay::measure as replay,
-    wiped::measure as wiped, writers::pretend,
+    copies::measure as copies, neighbour::measure as neighbour, order::measure as order,
+    replay::measure as replay, wiped::measure as wiped, writers::pretend,
 };
 
 const STEPS: &[&[Step]] = &[
@@ -43,6 +44,9 @@ const STEPS: &[&[Step]] = &[
             "CREATE TABLE effects (tenant_id uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL,
                CONSTRAINT effects_id PRIMARY KEY (tenant_id, id));
              SELECT rapport.protect('effects');
+             CREATE TABLE ordered (tenant_id uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL, inversions bigint NOT NULL,
+               CONSTRAINT ordered_id PRIMARY KEY (tenant_id, id)) WITH (fillfactor = 50);
+             SELECT rapport.protect('ordered');
              CREATE TABLE copied (tenant_id uuid NOT NULL, id uuid NOT NULL, version bigint NOT NULL, deleted boolean NOT NULL,
                display_name text NOT NULL, status text NOT NULL, industry text NOT NULL, owner_id uuid,
                CONSTRAINT copied_id PRIMARY KEY (tenant_id, id));
@@ -131,6 +135,10 @@ impl Other {
     /// Waits until it has heard what the log has.
     async fn has_heard_all(&self, world: &World) {
         settled(world).await;
+        self.has_heard_the_log(world).await;
+    }
+
+    async fn has_heard_the_log(&self, world: &World) {
         let mut conn = world.databases.superuser(Role::Customer).await;
         let mut there = PgConnection::connect(&self.url).await.unwrap();
         let total: i64 =

@@ -30,7 +30,7 @@ mod up;
 use figure::Figure;
 
 /// What can be measured, in the order in which it is.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "create",
     "rest",
     "import",
@@ -38,6 +38,7 @@ const NAMES: [&str; 13] = [
     "units",
     "neighbour",
     "events",
+    "order",
     "replay",
     "fairness",
     "copies",
@@ -74,6 +75,7 @@ async fn measure(name: &str) -> Vec<Figure> {
         "neighbour" => neighbour::measure().await,
         "units" => units::measure().await,
         "events" => events::measure().await,
+        "order" => events::order().await,
         "replay" => events::replay().await,
         "fairness" => events::neighbour().await,
         "copies" => events::copies().await,
